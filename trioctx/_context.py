@@ -1,0 +1,287 @@
+"""The context: entering and leaving Trio.
+
+Theory of operation
+===================
+
+A context is one node in two trees. The tree of *derivation* says where its values, its deadline and
+its cancellation come from; it exists as soon as the context is made. The tree of *nesting* says what
+Trio does with the block; it exists while the context is open. Where they agree, where the parent
+encloses the block, nothing has to be done: Trio cancels the inner block with the outer one. Where they
+do not, the parent is a *link*, and trioctx does what Trio cannot know about.
+
+===========  ============================  ========================================  ================
+state        ends with                     values                                    Trio has
+===========  ============================  ========================================  ================
+new          its parents                   its parent's and its own                  nothing
+open         the enclosing context and     those that stood at entry, its own        a cancel scope,
+             its linked parents            among them                                a nursery, or
+                                                                                     (values) nothing
+closed       nothing new: as it stood      as while it was open                      nothing
+===========  ============================  ========================================  ================
+
+Each question has one place, and one module, from the bottom up:
+
+* `_values.py`: the values. A `contextvars.Context`, copied at entry.
+* `_nesting.py`: which block is the task in? By Trio's tree of nurseries, never by a ContextVar.
+* `_links.py`: who is above, who is below, who has to be told.
+* `_lineage.py`: has it ended, when, by whom, why? Worked out from time stamps when asked: an end is not
+  propagated, so an enclosed context costs its parent nothing.
+* `_stop.py`, `_tasks.py`, `_threads.py`: what a context can do, one capability each.
+* `_place.py`: where a block that is being entered stands: what is around it, what is linked.
+* here: the order of things when a block begins and ends.
+
+They are layers of one class, because they are aspects of one object on a path where an indirection
+shows: delegating to parts would cost an attribute and a call for every access.
+
+On entry: find the block around, by nesting; find which parents are links; set the values; open the
+scope, whose deadline is the minimum of the own and of the linked parents' (that of the enclosing
+context is Trio's business); register. On exit the same backwards, then decide what the block raises.
+Both are protected against `KeyboardInterrupt`, so nothing is ever half-entered.
+"""
+
+from __future__ import annotations
+
+import math
+from types import TracebackType
+from typing import NoReturn, final
+
+import trio
+from trio.lowlevel import current_task, enable_ki_protection
+
+from ._clock import AT_DEADLINE, Run
+from ._errors import ContextCancelled, describe
+from ._lineage import first_end
+from ._node import Event
+from ._place import Place
+from ._stop import run_of
+from ._tasks import leaves, named
+
+
+@final
+class Context(Place):
+    """One node of a tree: a deadline, a cancellation with its cause, and values.
+
+    Made by `with_cancel`, `with_timeout` and the others, never directly. It can be a parent, be
+    cancelled and be read without ever being entered. Entered, once, it is open inside the block:
+
+    * `with ctx:` is one cancel scope (for values alone none at all);
+    * `async with ctx:` is one nursery, which children are started in.
+
+    Leaving raises nothing after the context's own `cancel()`, `DeadlineExceeded` after its own
+    deadline, the end of a linked parent, and whatever else went wrong in the block.
+    A mapping from ContextVars to values, like `contextvars.Context`; equality is identity.
+
+    Example::
+
+        async with trioctx.with_timeout(trioctx.current(), 2) as ctx:
+            ctx.start_soon(fetch, "a")
+            ctx.start_soon(fetch, "b")
+    """
+
+    __slots__ = ()
+
+    def _limit(self, deadline: float, run: Run, cause: BaseException | None) -> None:
+        """Give a new context a deadline; one that has passed ends it at its birth."""
+        if deadline == math.inf:
+            return
+        self._due = (deadline, AT_DEADLINE)
+        if deadline <= run.now():
+            self._due = run.stamp()
+        self._deadline = min(self._deadline, deadline)
+        self._deadline_cause = cause
+
+    def __repr__(self) -> str:
+        parts = [f"<trioctx.Context {self._path()} {self._state}"]
+        end = self._ending()
+        if end is not None:
+            what = "cancelled" if end.error is ContextCancelled else "deadline exceeded"
+            text = describe(end.cause)
+            parts.append(what if text is None else f"{what}: {text}")
+        elif self._state != "closed":
+            if self.deadline != math.inf:
+                parts.append(f"{self.remaining():.3g} s left")
+            if self.stopping:
+                parts.append("stopping")
+        return ", ".join(parts) + ">"
+
+    # --- entering -------------------------------------------------------------------------------
+
+    @enable_ki_protection
+    def __enter__(self) -> Context:
+        """Open the block with a cancel scope. Not a checkpoint.
+
+        Raises:
+            RuntimeError: Entered for the second time, outside the context's Trio run, a root, or
+                made by `with_signals`, which needs a nursery.
+        """
+        if self._listen is not None:
+            raise RuntimeError(
+                f"{self._path()} runs a task that waits for signals: write `async with`, not `with`"
+            )
+        run = self._enterable()
+        task = current_task()
+        given, limit = self._place(task, run)
+        if not self._passes or self._links or self._shielded:
+            scope = self._scope = trio.CancelScope(deadline=limit, shield=self._shielded)
+            scope.__enter__()
+        self._open(task, run, given, limit)
+        return self
+
+    @enable_ki_protection
+    async def __aenter__(self) -> Context:
+        """Open the block with a nursery. Not a checkpoint.
+
+        Raises:
+            RuntimeError: Entered for the second time, outside the context's Trio run, or a root; or
+                made by `with_signals`, and this is not the main thread.
+        """
+        run = self._enterable()
+        listener = None if self._listen is None else self._listen(self)
+        task = current_task()
+        given, limit = self._place(task, run)
+        manager = self._manager = trio.open_nursery(strict_exception_groups=True)
+        nursery = self._nursery = await manager.__aenter__()
+        scope = self._scope = nursery.cancel_scope
+        if self._shielded:
+            scope.shield = True
+        if limit != math.inf:
+            scope.deadline = limit
+            if limit <= run.now():
+                scope.cancel()
+        self._open(task, run, given, limit)
+        if listener is not None:
+            self.start_service(listener, name=self._name)
+            self._spawned = False
+        return self
+
+    def _enterable(self) -> Run:
+        if self._parent is None:
+            raise RuntimeError(f"{self._path()} is a root: enter a context derived from it")
+        if self._state != "new":
+            raise RuntimeError(
+                f"{self._path()} is {self._state}: a context is entered once; make a new one for "
+                "each block"
+            )
+        return run_of(self)
+
+    # --- leaving --------------------------------------------------------------------------------
+
+    @enable_ki_protection
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        tb: TracebackType | None,
+    ) -> bool:
+        """Close the block. Not a checkpoint. Raises what the class says."""
+        scope = self._scope
+        if exc is not None:
+            why = self._failure(exc)
+            if why is not None:
+                self._explain(why)
+                self._record(why)
+        left = exc
+        if scope is not None:
+            try:
+                if scope.__exit__(exc_type, exc, tb):
+                    left = None
+            except BaseException as error:
+                left = error
+        self._leave()
+        if left is None and (scope is None or not scope.cancel_called):
+            return False
+        return self._outcome(exc, left)
+
+    @enable_ki_protection
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        tb: TracebackType | None,
+    ) -> bool:
+        """Wait for the children and close the block. A schedule point. Raises what the class says."""
+        manager, self._manager = self._manager, None
+        assert manager is not None
+        if exc is not None:
+            self._fail(exc)
+        self._body_done = True
+        if not self._ordinary:
+            self._end_services()
+        left = exc
+        try:
+            if await manager.__aexit__(exc_type, exc, tb):
+                left = None
+        except BaseException as error:
+            left = self._unwrapped(exc, error)
+        self._leave()
+        assert self._scope is not None
+        if left is None and not self._scope.cancel_called:
+            return False
+        return self._outcome(exc, left)
+
+    def _unwrapped(self, exc: BaseException | None, raised: BaseException) -> BaseException:
+        """What is left of the group that a nursery made of the body's `exc`.
+
+        The body's own error stays bare where no task was ever started, and its own group always.
+        """
+        if exc is None or not isinstance(raised, BaseExceptionGroup) or len(raised.exceptions) > 1:
+            return raised
+        inner: BaseException = raised.exceptions[0]
+        if isinstance(exc, BaseExceptionGroup):
+            own = {id(leaf) for leaf in leaves(exc)}
+            return inner if own.issuperset(id(leaf) for leaf in leaves(inner)) else raised
+        return exc if inner is exc and not self._spawned else raised
+
+    def _outcome(self, exc: BaseException | None, left: BaseException | None) -> bool:
+        """Decide what a block that did not simply finish raises; True swallows `exc`.
+
+        `left` is what Trio would raise. An error wins, then an enclosing cancellation, which Trio
+        delivers, then the end of this context.
+        """
+        rest: BaseException | None = None
+        try:
+            caught = self._scope is not None and self._scope.cancelled_caught
+            rest = None if left is None else self._without_own_end(left)
+            caught = caught or rest is not left
+            self._settle(rest)
+            if rest is not None and rest is not exc:
+                _raise(rest)
+            if rest is None and caught:
+                end = first_end(self, enclosing=False)
+                if end is not None and not (end.node is None and end.error is ContextCancelled):
+                    if left is None or left is not exc or not isinstance(left, end.error):
+                        _raise(self._error(end))
+                    rest = left
+            return rest is None
+        finally:
+            del exc, left, rest
+
+    def _without_own_end(self, exc: BaseException) -> BaseException | None:
+        """`exc` without the errors that only tell of this context's own end."""
+
+        def tells(leaf: BaseException) -> bool:
+            node = named(leaf)
+            return node is not None and self._ended_by(node)
+
+        if isinstance(exc, BaseExceptionGroup):
+            return exc if exc.split(tells)[0] is None else exc.split(tells)[1]
+        return None if tells(exc) else exc
+
+    def _settle(self, left: BaseException | None) -> None:
+        """Remember an end that came about through plain Trio, now that the block is left."""
+        why = None if left is None else self._failure(left)
+        if why is not None:
+            self._explain(why)
+        if self._event is None and self._ending() is None:
+            assert self._closed is not None
+            self._event = Event(self._closed, why)
+
+
+def _raise(error: BaseException) -> NoReturn:
+    """Raise `error` with the context it has, not that of the exception being handled."""
+    context = error.__context__
+    try:
+        raise error
+    finally:
+        error.__context__ = context
+        del error, context

@@ -1,0 +1,140 @@
+"""Links: what a context's end reaches, and how it gets there.
+
+An end comes from a context's *sources*: from the one that encloses its block, and from every parent
+that does not, which it is *linked* to. Before it is entered, all its parents are links. In the other
+direction a context knows what is *below* it:
+
+=============================  ================================================================
+below an open context          why
+=============================  ================================================================
+an open context it encloses    Trio cancels it; but what is linked to it has to be told
+an open context linked to it   has to be told
+a context not yet entered      while something is linked to *that*
+a watch                        a region or a waiting task that has to be told
+=============================  ================================================================
+
+Registration is one dict entry, made on entry and taken away on exit, so a parent that lives for ever
+keeps nothing. Whether an end *has* come is never decided here but worked out by whoever asks
+(`_lineage.py`): telling only wakes Trio.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import trio
+
+from . import _nesting
+from ._clock import Run
+from ._values import Values
+
+if TYPE_CHECKING:
+    from ._context import Context
+
+
+class Links(Values):
+    """A context's place among the others."""
+
+    __slots__ = ()
+
+    # --- upward ---------------------------------------------------------------------------------
+
+    def _encloser(self) -> Context | None:
+        """The context around the block of this one.
+
+        Fixed at entry, but for a task that `nursery.start` is about to move: what encloses that
+        task may change until the block is left.
+        """
+        if self._floating and self._state == "open" and self._outer is self._ground:
+            return _nesting.around(self._home)
+        return self._outer
+
+    def _source_of_blocks(self) -> Context | None:
+        """The context around the block, if its end counts here."""
+        return None if self._shielded else self._encloser()
+
+    def _sources(self) -> tuple[Context, ...]:
+        outer = self._source_of_blocks()
+        return self._links if outer is None else (*self._links, outer)
+
+    def _surrounds(self, inner: Context | None) -> bool:
+        """Whether the block of this context is around that of `inner`, or is the same.
+
+        One step for each task in between, however many blocks there are.
+        """
+        here = inner
+        while here is not None:
+            if here._task is self._task:
+                return self._state == "open" and self._opened <= here._opened
+            here = _nesting.around(here._home) if here._floating else here._ground
+        return False
+
+    @property
+    def _home(self) -> trio.lowlevel.Task:
+        """The task that entered this context."""
+        assert self._task is not None
+        return self._task
+
+    # --- registration ---------------------------------------------------------------------------
+
+    def _register(self, item: Context | Watch) -> None:
+        """`item` is to be told when this context ends."""
+        fresh: list[Links] = []
+        todo: list[tuple[Links, Context | Watch]] = [(self, item)]
+        while todo:
+            node, below = todo.pop()
+            if node._below is None:
+                node._below = {}
+            first = not node._below
+            node._below[below] = None
+            if first and node._state == "new":
+                # Nobody tells a context that is not entered, so it registers upward itself.
+                fresh.append(node)
+                todo += [(parent, node._me()) for parent in node._links]
+        for node in reversed(fresh):
+            node._deadline = min([node._deadline, *(p._deadline for p in node._links)])
+
+    def _unregister(self, item: Context | Watch) -> None:
+        todo: list[tuple[Links, Context | Watch]] = [(self, item)]
+        while todo:
+            node, below = todo.pop()
+            if node._below is not None:
+                node._below.pop(below, None)
+                if not node._below and node._state == "new":
+                    todo += [(parent, node._me()) for parent in node._links]
+
+    # --- downward -------------------------------------------------------------------------------
+
+    def _spread(self, tell: Callable[[Context | Watch, bool], None]) -> None:
+        """Call `tell(item, linked)` for everything below, however far."""
+        seen: set[Links] = {self}
+        todo: list[Links] = [self]
+        while todo:
+            node = todo.pop()
+            for item in list(node._below or ()):
+                if isinstance(item, Watch):
+                    tell(item, True)
+                    continue
+                linked = node in item._links
+                if not linked and item._floating and item._encloser() is not node:
+                    continue  # registered where its task may come to be, and is not
+                tell(item, linked)
+                if item not in seen:
+                    seen.add(item)
+                    todo.append(item)
+
+
+class Watch:
+    """Something below a context that is no context: a cancel scope that ends with the context.
+
+    With `stops` it also ends when the context is stopped, which may leave the context a grace.
+    """
+
+    __slots__ = ("__weakref__", "_ctx", "_run", "_scope", "_stops")
+
+    def __init__(self, ctx: Context, *, stops: bool) -> None:
+        self._ctx = ctx
+        self._stops = stops
+        self._run: Run | None = None
+        self._scope = trio.CancelScope()

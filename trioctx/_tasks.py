@@ -1,0 +1,315 @@
+"""Tasks: children of a context's nursery, and whose failure is the cause of its end."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextvars import Token, copy_context
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVarTuple
+
+import trio
+from trio.lowlevel import current_task
+
+from . import _checks, _nesting
+from ._errors import ContextCancelled, DeadlineExceeded
+from ._node import Given
+from ._stop import Stopping
+from ._values import ENTERED, differing
+
+if TYPE_CHECKING:
+    import contextvars
+
+    from ._context import Context
+
+Ts = TypeVarTuple("Ts")
+
+
+class Tasks(Stopping):
+    """What a context entered with `async with` can start.
+
+    An ordinary child keeps the block open, as in Trio. A service does not: it is cancelled, quietly,
+    when the body has ended and no ordinary child is left.
+    """
+
+    __slots__ = ()
+
+    @property
+    def nursery(self) -> trio.Nursery:
+        """The Trio nursery of an `async with` block, for code that knows only Trio.
+
+        Services wait only for children started through the context, not for those started here.
+
+        Raises:
+            RuntimeError: Not entered with `async with`.
+
+        Example::
+
+            await ctx.nursery.start(trio.serve_tcp, handler, 8080)
+        """
+        if self._nursery is None:
+            raise RuntimeError(self._no_nursery("has no nursery", "read ctx.nursery inside"))
+        self._spawned = True
+        return self._nursery
+
+    @property
+    def cancel_scope(self) -> trio.CancelScope:
+        """The Trio cancel scope of the block, for code that knows only Trio.
+
+        Cancelling it counts as `cancel()` without a cause, noticed at the latest on exit.
+
+        Raises:
+            RuntimeError: Not yet entered, or a block without a scope (a value context).
+
+        Example::
+
+            ctx.cancel_scope.shield = True
+        """
+        if self._scope is None:
+            raise RuntimeError(
+                f"{self._path()} ({self._state}) has no cancel scope: enter a context made by "
+                "with_cancel(parent) and read ctx.cancel_scope inside its block"
+            )
+        return self._scope
+
+    def start_soon(
+        self,
+        async_fn: Callable[[*Ts], Awaitable[object]],
+        *args: *Ts,
+        name: object = None,
+    ) -> None:
+        """Start a child task that runs `async_fn(*args)` with this context and its values.
+
+        `current()` is this context there, whoever calls. If the child fails, its exception is the
+        cause that this context is cancelled with, before the siblings are told, as in Go's
+        errgroup. Not a checkpoint.
+
+        Args:
+            async_fn: Called at once, so that a wrong call fails here; its coroutine runs later.
+            name: What Trio's tracebacks and instruments show; default `async_fn`.
+
+        Raises:
+            RuntimeError: Not open, or entered with `with`.
+            TypeError: `async_fn` is no async function, or `args` are not its arguments.
+
+        Example::
+
+            async with trioctx.with_timeout(ctx, 5) as ctx:
+                ctx.start_soon(fetch, url)
+        """
+        self._start_child("start_soon", self._ordinary_child, async_fn, args, name)
+        self._ordinary += 1
+
+    def start_service(
+        self,
+        async_fn: Callable[[*Ts], Awaitable[object]],
+        *args: *Ts,
+        name: object = None,
+    ) -> None:
+        """Start a task that ends by itself when the body and the ordinary children are done.
+
+        For what serves the others: a heartbeat, a cache refresher. In all else as `start_soon`; a
+        failing service fails the block. Not a checkpoint.
+
+        Raises:
+            RuntimeError: Not open, or entered with `with`.
+            TypeError: `async_fn` is no async function, or `args` are not its arguments.
+
+        Example::
+
+            ctx.start_service(refresh_cache)
+        """
+        self._start_child("start_service", self._service, async_fn, args, name)
+
+    async def start(
+        self,
+        async_fn: Callable[..., Awaitable[object]],
+        *args: object,
+        name: object = None,
+    ) -> Any:
+        """Start a child and wait for its `task_status.started(value)`; returns the value.
+
+        Before `started()` the task is the caller's: `current()` there, cancellation, and its
+        failure, which leaves this context alone. Afterwards it is as from `start_soon`. A checkpoint.
+        The keyword `task_status` is Trio's, see `trio.Nursery.start`.
+
+        Raises:
+            RuntimeError: Not open, entered with `with`, or the child never called `started()`.
+
+        Example::
+
+            port = await ctx.start(serve, "localhost")
+        """
+        nursery = self._open_nursery("start")
+        _checks.function("async_fn", async_fn)
+        given: Given = ()
+        if _nesting.current() is not self:
+            given = (*differing(self._child_values()), (ENTERED, self))
+
+        async def child(task_status: trio.TaskStatus[Any]) -> None:
+            for var, value in given:
+                var.set(value)
+            await async_fn(*args, task_status=task_status)
+
+        self._spawned = True
+        self._ordinary += 1
+        try:
+            return await nursery.start(
+                self._started_child, child, name=async_fn if name is None else name
+            )
+        finally:
+            self._child_done()
+
+    # --- how they run ---------------------------------------------------------------------------
+
+    async def _ordinary_child(self, coro: Coroutine[Any, Any, object]) -> None:
+        try:
+            await coro
+        except BaseException as exc:
+            self._fail(exc)
+            raise
+        finally:
+            self._child_done()
+
+    async def _started_child(
+        self,
+        child: Callable[[trio.TaskStatus[Any]], Awaitable[None]],
+        task_status: trio.TaskStatus[Any],
+    ) -> None:
+        self._ordinary += 1
+        try:
+            await child(task_status)
+        except BaseException as exc:
+            if current_task().parent_nursery is self._nursery:
+                self._fail(exc)
+            raise
+        finally:
+            self._child_done()
+
+    async def _service(self, coro: Coroutine[Any, Any, object]) -> None:
+        with trio.CancelScope() as scope:
+            if self._services is None:
+                self._services = {}
+            self._services[scope] = None
+            if self._body_done and not self._ordinary:
+                scope.cancel("the block needs its services no longer")
+            try:
+                await coro
+            except BaseException as exc:
+                self._fail(exc)
+                raise
+            finally:
+                del self._services[scope]
+
+    def _child_done(self) -> None:
+        self._ordinary -= 1
+        if self._body_done and not self._ordinary:
+            self._end_services()
+
+    def _end_services(self) -> None:
+        for scope in list(self._services or ()):
+            scope.cancel("the block needs its services no longer")
+
+    def _start_child(
+        self,
+        what: str,
+        wrapper: Callable[[Coroutine[Any, Any, object]], Awaitable[None]],
+        async_fn: Callable[..., Awaitable[object]],
+        args: tuple[Any, ...],
+        name: object,
+    ) -> None:
+        nursery = self._open_nursery(what)
+        _checks.function("async_fn", async_fn)
+        coro = _checks.coroutine("async_fn", async_fn(*args), async_fn)
+        if name is None:
+            name = async_fn
+        self._spawned = True
+        start = partial(nursery.start_soon, wrapper, coro, name=name)
+        try:
+            if _nesting.current() is self:
+                start()
+            else:
+                self._child_values().run(start)
+        except BaseException:
+            coro.close()
+            raise
+
+    def _open_nursery(self, what: str) -> trio.Nursery:
+        nursery = self._nursery
+        if nursery is None or self._state != "open":
+            raise RuntimeError(self._no_nursery(f"cannot {what} tasks", f"call ctx.{what} inside"))
+        return nursery
+
+    def _no_nursery(self, problem: str, remedy: str) -> str:
+        why = {
+            "new": "is not entered yet",
+            "open": "was entered with `with`, which opens no nursery"
+            if self._parent
+            else "is a root",
+            "closed": "is closed",
+        }[self._state]
+        return (
+            f"{self._path()} {why} and {problem}: write "
+            f"`async with trioctx.with_cancel(parent) as ctx:` and {remedy} its block"
+        )
+
+    def _child_values(self) -> contextvars.Context:
+        """The values a child starts with: this context's, and what plain `VAR.set` did in its block."""
+        values = self._copy_values()
+        caller = _nesting.current()
+        if not self._surrounds(caller):
+            return values
+        # What the contexts between here and the caller installed is not the child's.
+        undone: dict[contextvars.ContextVar[Any], Any] = {ENTERED: Token.MISSING}
+        node = caller
+        while node is not None and node is not self:
+            for token in reversed(node._tokens or ()):
+                undone[token.var] = token.old_value
+            node = node._encloser()
+        for var, value in copy_context().items():
+            value = undone.get(var, value)
+            if value is not Token.MISSING:
+                values.run(var.set, value)
+        return values
+
+    # --- whose failure it is --------------------------------------------------------------------
+
+    def _fail(self, exc: BaseException) -> None:
+        """Take note that the body or a child raised `exc`; cancel with it if it is a failure."""
+        why = self._failure(exc)
+        if why is not None:
+            self._explain(why)
+            self._cancel(why)
+
+    def _failure(self, exc: BaseException) -> BaseException | None:
+        """The first leaf of `exc` that no cancellation explains."""
+        for leaf in leaves(exc):
+            if isinstance(leaf, trio.Cancelled):
+                continue
+            node = named(leaf)
+            if node is None or not (self._ended_by(node) or node._surrounds(self._me())):
+                return leaf
+        return None
+
+    def _ended_by(self, node: Context) -> bool:
+        """Whether `node`, this context or one it is linked to, is what ended it."""
+        end = self._ending()
+        return end is not None and (end.node or self) is node and not self._only_around(node)
+
+    def _only_around(self, node: Context) -> bool:
+        return node is not self and node._surrounds(self._me())
+
+
+def leaves(exc: BaseException) -> Iterator[BaseException]:
+    """`exc`, or the exceptions in it if it is a group, in their order."""
+    todo = [exc]
+    while todo:
+        one = todo.pop()
+        if isinstance(one, BaseExceptionGroup):
+            todo += reversed(one.exceptions)
+        else:
+            yield one
+
+
+def named(exc: BaseException) -> Context | None:
+    """The context whose end `exc` tells, if it is such an error."""
+    return exc.context if isinstance(exc, ContextCancelled | DeadlineExceeded) else None
