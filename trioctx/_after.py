@@ -24,7 +24,7 @@ _logger = logging.getLogger("trioctx")
 
 
 def after_func(ctx: Context, fn: Callable[[*Ts], object], *args: *Ts) -> AfterFunc:
-    """Call `fn(*args)` once, soon after `ctx` is cancelled or its deadline passes. Go's `AfterFunc`.
+    """Call `fn(*args)` once, soon after `ctx` is cancelled or its deadline passes. Go's AfterFunc.
 
     In the Trio thread, under the ContextVars of this call, never inside `cancel()` itself; soon, if
     that has already happened; never when `ctx` closes normally. What `fn` raises is logged to the

@@ -35,7 +35,7 @@ class Run:
         return (self.now(), next(_events))
 
     def call(self, fn: Callable[[], object]) -> None:
-        """Call `fn` in the run's own thread: now if this is it, else soon, if the run still runs."""
+        """Call `fn` in the run's own thread: now if this is it, else soon, while the run lasts."""
         if this_run() is self:
             fn()
         else:

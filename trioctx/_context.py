@@ -3,40 +3,40 @@
 Theory of operation
 ===================
 
-A context is one node in two trees. The tree of *derivation* says where its values, its deadline and
-its cancellation come from; it exists as soon as the context is made. The tree of *nesting* says what
-Trio does with the block; it exists while the context is open. Where they agree, where the parent
-encloses the block, nothing has to be done: Trio cancels the inner block with the outer one. Where they
-do not, the parent is a *link*, and trioctx does what Trio cannot know about.
+A context is one node in two trees. The tree of *derivation* says where its values, its deadline
+and its cancellation come from; it exists as soon as the context is made. The tree of *nesting* says
+what Trio does with the block; it exists while the context is open. Where they agree, where the
+parent encloses the block, nothing has to be done: Trio cancels the inner block with the outer one.
+Where they do not, the parent is a *link*, and trioctx does what Trio cannot know about.
 
-===========  ============================  ========================================  ================
-state        ends with                     values                                    Trio has
-===========  ============================  ========================================  ================
-new          its parents                   its parent's and its own                  nothing
-open         the enclosing context and     those that stood at entry, its own        a cancel scope,
-             its linked parents            among them                                a nursery, or
-                                                                                     (values) nothing
-closed       nothing new: as it stood      as while it was open                      nothing
-===========  ============================  ========================================  ================
+======  =======================  ==============================  ===============================
+state   ends with                values                          Trio has
+======  =======================  ==============================  ===============================
+new     its parents              its parent's and its own        nothing
+open    the enclosing context    those that stood at entry, its  a cancel scope, a nursery, or
+        and its linked parents   own among them                  (values alone) nothing
+closed  nothing new              as while it was open            nothing
+======  =======================  ==============================  ===============================
 
 Each question has one place, and one module, from the bottom up:
 
-* `_values.py`: the values. A `contextvars.Context`, copied at entry.
-* `_nesting.py`: which block is the task in? By Trio's tree of nurseries, never by a ContextVar.
-* `_links.py`: who is above, who is below, who has to be told.
-* `_lineage.py`: has it ended, when, by whom, why? Worked out from time stamps when asked: an end is not
-  propagated, so an enclosed context costs its parent nothing.
-* `_stop.py`, `_tasks.py`, `_threads.py`: what a context can do, one capability each.
-* `_place.py`: where a block that is being entered stands: what is around it, what is linked.
+* `_node.py`: what does a context remember? All of its state.
+* `_values.py`: which values? A `contextvars.Context`, copied at entry.
+* `_nesting.py`: which block is a task in? By Trio's tree of nurseries, never by a ContextVar.
+* `_links.py`: who is above, who is below, who has to be told?
+* `_lineage.py`: has it ended, when, by whom, why? Worked out from time stamps when asked: an end
+  is not propagated, so an enclosed context costs its parent nothing.
+* `_stop.py`, `_tasks.py`, `_threads.py`: what can a context do? One capability each.
+* `_place.py`: where does a block stand that is being entered, what is linked to it?
 * here: the order of things when a block begins and ends.
 
 They are layers of one class, because they are aspects of one object on a path where an indirection
 shows: delegating to parts would cost an attribute and a call for every access.
 
-On entry: find the block around, by nesting; find which parents are links; set the values; open the
-scope, whose deadline is the minimum of the own and of the linked parents' (that of the enclosing
-context is Trio's business); register. On exit the same backwards, then decide what the block raises.
-Both are protected against `KeyboardInterrupt`, so nothing is ever half-entered.
+On entry: find the block around, by nesting; find which parents are links; open the scope, whose
+deadline is the minimum of the own and of the linked parents' (that of the enclosing context is
+Trio's business); set the values; register. On exit the same backwards, then decide what the block
+raises. Both are protected against `KeyboardInterrupt`, so nothing is ever half-entered.
 """
 
 from __future__ import annotations
@@ -199,7 +199,7 @@ class Context(Place):
         exc: BaseException | None,
         tb: TracebackType | None,
     ) -> bool:
-        """Wait for the children and close the block. A schedule point. Raises what the class says."""
+        """Wait for the children and close the block. A schedule point, as leaving a nursery."""
         manager, self._manager = self._manager, None
         assert manager is not None
         if exc is not None:

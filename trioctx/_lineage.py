@@ -31,8 +31,8 @@ class Lineage(Links):
     Each node remembers what was done to it and when. Its end is the earliest of its own (cancel,
     deadline, end of a stop's grace) and those of its sources; an end of the enclosing block counts
     from the moment of entry, the closing of any other block is an end for what is below it. Where
-    two are equal the outer one wins. What was found is final, because all that can be recorded later
-    is later in time.
+    two are equal the outer one wins. What was found is final, because all that can be recorded
+    later is later in time.
     """
 
     __slots__ = ()

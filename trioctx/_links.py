@@ -1,8 +1,8 @@
 """Links: what a context's end reaches, and how it gets there.
 
-An end comes from a context's *sources*: from the one that encloses its block, and from every parent
-that does not, which it is *linked* to. Before it is entered, all its parents are links. In the other
-direction a context knows what is *below* it:
+An end comes from a context's *sources*: from the one that encloses its block, and from every
+parent that does not, which it is *linked* to. Before it is entered, all its parents are links. In
+the other direction a context knows what is *below* it:
 
 =============================  ================================================================
 below an open context          why
@@ -13,8 +13,8 @@ a context not yet entered      while something is linked to *that*
 a watch                        a region or a waiting task that has to be told
 =============================  ================================================================
 
-Registration is one dict entry, made on entry and taken away on exit, so a parent that lives for ever
-keeps nothing. Whether an end *has* come is never decided here but worked out by whoever asks
+Registration is one dict entry, made on entry and taken away on exit, so a parent that lives for
+ever keeps nothing. Whether an end *has* come is never decided here but worked out by whoever asks
 (`_lineage.py`): telling only wakes Trio.
 """
 

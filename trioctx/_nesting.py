@@ -1,10 +1,10 @@
 """Nesting: which context's block a task runs in, by Trio's own tree of tasks and nurseries.
 
-A new task inherits the ContextVars of its *spawner* but the cancel status of its *nursery*. Only the
-second says what will cancel it, so a ContextVar alone cannot answer for the block around a task. What
-can is public: `Task.parent_nursery`, `Nursery.parent_task` and `Task.child_nurseries`. Every open
-context is kept under its task, with the number of nurseries that the task had open when the context
-was entered: the context encloses those that were opened later, its own among them.
+A new task inherits the ContextVars of its *spawner* but the cancel status of its *nursery*. Only
+the second says what will cancel it, so a ContextVar alone cannot answer for the block around a
+task. What can is public: `Task.parent_nursery`, `Nursery.parent_task` and `Task.child_nurseries`.
+Every open context is kept under its task, with the number of nurseries that the task had open when
+the context was entered: the context encloses those that were opened later, its own among them.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def holder(nursery: trio.Nursery | None) -> Context | None:
 
 
 def may_move(task: trio.lowlevel.Task, outer: Context | None) -> bool:
-    """Whether a `started()` to come can take `task` out of `outer`, or `outer` out of what it is in."""
+    """Whether a `started()` to come can take `task` out of `outer`, or `outer` elsewhere."""
     above: trio.lowlevel.Task | None = task
     stop = None if outer is None else outer._task
     while above is not None and above is not stop:

@@ -40,8 +40,8 @@ class End:
 class Event:
     """Something done to a context, `cancel` or `stop`: when, and why.
 
-    `elsewhere` is for a context made outside any run: the same moment on the clocks of the runs that
-    were alive. `noticed` is a cancellation through plain Trio, whose cause may still turn up.
+    `elsewhere` is for a context made outside any run: the same moment on the clocks of the runs
+    that were alive. `noticed` is a cancellation through plain Trio, whose cause may still turn up.
     """
 
     at: Stamp

@@ -130,7 +130,7 @@ class Place(Threads):
     # --- what is around, what is linked ---------------------------------------------------------
 
     def _is_shielded(self) -> bool:
-        """Whether it, or an ancestor not entered that it comes from, was made by `without_cancel`."""
+        """Whether it, or an ancestor that is not entered, was made by `without_cancel`."""
         todo: list[Place] = [self] if self._detached else []
         while todo:
             node = todo.pop()
@@ -151,7 +151,7 @@ class Place(Threads):
         return tuple(links)
 
     def _encloses(self, outer: Context | None) -> bool:
-        """Whether the block of this context is around a new one in `outer`, with no shield between."""
+        """Whether this context's block is around a new one in `outer`, with no shield between."""
         if not self._surrounds(outer):
             return False
         assert outer is not None

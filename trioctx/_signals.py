@@ -29,7 +29,7 @@ def with_signals(
     Args:
         parent: What it ends with and takes its values from.
         signals: Default SIGINT and SIGTERM.
-        grace: Seconds from the first signal to the cancellation; None: only a second signal cancels.
+        grace: Seconds from the first signal to the cancellation; None: only a second one cancels.
         name: For `repr` and error messages.
 
     Raises:

@@ -27,8 +27,8 @@ Ts = TypeVarTuple("Ts")
 class Tasks(Stopping):
     """What a context entered with `async with` can start.
 
-    An ordinary child keeps the block open, as in Trio. A service does not: it is cancelled, quietly,
-    when the body has ended and no ordinary child is left.
+    An ordinary child keeps the block open, as in Trio. A service does not: it is cancelled,
+    quietly, when the body has ended and no ordinary child is left.
     """
 
     __slots__ = ()
@@ -129,8 +129,8 @@ class Tasks(Stopping):
         """Start a child and wait for its `task_status.started(value)`; returns the value.
 
         Before `started()` the task is the caller's: `current()` there, cancellation, and its
-        failure, which leaves this context alone. Afterwards it is as from `start_soon`. A checkpoint.
-        The keyword `task_status` is Trio's, see `trio.Nursery.start`.
+        failure, which leaves this context alone. Afterwards it is as from `start_soon`. A
+        checkpoint. The keyword `task_status` is Trio's, see `trio.Nursery.start`.
 
         Raises:
             RuntimeError: Not open, entered with `with`, or the child never called `started()`.
@@ -253,7 +253,7 @@ class Tasks(Stopping):
         )
 
     def _child_values(self) -> contextvars.Context:
-        """The values a child starts with: this context's, and what plain `VAR.set` did in its block."""
+        """What a child starts with: this context's values, and what `VAR.set` did in its block."""
         values = self._copy_values()
         caller = _nesting.current()
         if not self._surrounds(caller):

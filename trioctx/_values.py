@@ -1,4 +1,4 @@
-"""Values: a context as a read-only mapping from ContextVars, and their way in and out of a block."""
+"""Values: a context as a read-only mapping from ContextVars, and their way into a block."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ class Values(Node):
     """The values of a context.
 
     `_vars` holds them. A stored `contextvars.Context` is shared between contexts and never written:
-    what runs under it runs under a copy. `_given` are the values that this very context adds; before
-    the context is entered they are mixed into `_vars` only when somebody asks, because a block that
-    is entered at once takes a snapshot anyway.
+    what runs under it runs under a copy. `_given` are the values that this very context adds;
+    before the context is entered they are mixed into `_vars` only when somebody asks, because a
+    block that is entered at once takes a snapshot anyway.
     """
 
     __slots__ = ()
