@@ -12,7 +12,7 @@ import trio
 
 from . import _checks
 from ._clock import Run
-from ._derive import _check_parent
+from ._derive import check_context
 from ._stop import Region, run_of
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def after_func(ctx: Context, fn: Callable[[*Ts], object], *args: *Ts) -> AfterFu
         await connection.send(data)
         handle.stop()
     """
-    _check_parent("ctx", ctx)
+    check_context("ctx", ctx)
     _checks.function("fn", fn)
     handle = AfterFunc(ctx, run_of(ctx), lambda: fn(*args))
     if ctx._parent is not None and (ctx._state != "closed" or ctx.cancelled):

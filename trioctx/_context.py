@@ -42,19 +42,21 @@ raises. Both are protected against `KeyboardInterrupt`, so nothing is ever half-
 from __future__ import annotations
 
 import math
+from contextvars import copy_context
 from types import TracebackType
 from typing import NoReturn, final
 
 import trio
 from trio.lowlevel import current_task, enable_ki_protection
 
-from ._clock import AT_DEADLINE, Run
+from . import _nesting
 from ._errors import ContextCancelled, describe
 from ._lineage import first_end
-from ._node import Event
+from ._node import Event, Given
 from ._place import Place
 from ._stop import run_of
 from ._tasks import leaves, named
+from ._values import ENTERED
 
 
 @final
@@ -80,16 +82,6 @@ class Context(Place):
 
     __slots__ = ()
 
-    def _limit(self, deadline: float, run: Run, cause: BaseException | None) -> None:
-        """Give a new context a deadline; one that has passed ends it at its birth."""
-        if deadline == math.inf:
-            return
-        self._due = (deadline, AT_DEADLINE)
-        if deadline <= run.now():
-            self._due = run.stamp()
-        self._deadline = min(self._deadline, deadline)
-        self._deadline_cause = cause
-
     def __repr__(self) -> str:
         parts = [f"<trioctx.Context {self._path()} {self._state}"]
         end = self._ending()
@@ -114,17 +106,15 @@ class Context(Place):
             RuntimeError: Entered for the second time, outside the context's Trio run, a root, or
                 made by `with_signals`, which needs a nursery.
         """
-        if self._listen is not None:
-            raise RuntimeError(
-                f"{self._path()} runs a task that waits for signals: write `async with`, not `with`"
-            )
-        run = self._enterable()
+        if self._state != "new" or self._listen is not None:
+            self._refuse_entry()
         task = current_task()
-        given, limit = self._place(task, run)
-        if not self._passes or self._links or self._shielded:
+        given, limit = self._arrive(task)
+        if not self._kind.passes or self._links or self._shielded:
             scope = self._scope = trio.CancelScope(deadline=limit, shield=self._shielded)
             scope.__enter__()
-        self._open(task, run, given, limit)
+        self._index = len(task.child_nurseries)
+        self._open(task, given, limit)
         return self
 
     @enable_ki_protection
@@ -135,10 +125,12 @@ class Context(Place):
             RuntimeError: Entered for the second time, outside the context's Trio run, or a root; or
                 made by `with_signals`, and this is not the main thread.
         """
-        run = self._enterable()
-        listener = None if self._listen is None else self._listen(self)
+        if self._state != "new":
+            self._refuse_entry()
         task = current_task()
-        given, limit = self._place(task, run)
+        listener = None if self._listen is None else self._listen(self)
+        given, limit = self._arrive(task)
+        self._index = len(task.child_nurseries)
         manager = self._manager = trio.open_nursery(strict_exception_groups=True)
         nursery = self._nursery = await manager.__aenter__()
         scope = self._scope = nursery.cancel_scope
@@ -146,15 +138,18 @@ class Context(Place):
             scope.shield = True
         if limit != math.inf:
             scope.deadline = limit
-            if limit <= run.now():
+            if limit <= trio.current_time():
                 scope.cancel()
-        self._open(task, run, given, limit)
+        self._spawned = self._body_done = False
+        self._ordinary = 0
+        self._services = {}
+        self._open(task, given, limit)
         if listener is not None:
             self.start_service(listener, name=self._name)
             self._spawned = False
         return self
 
-    def _enterable(self) -> Run:
+    def _refuse_entry(self) -> NoReturn:
         if self._parent is None:
             raise RuntimeError(f"{self._path()} is a root: enter a context derived from it")
         if self._state != "new":
@@ -162,7 +157,70 @@ class Context(Place):
                 f"{self._path()} is {self._state}: a context is entered once; make a new one for "
                 "each block"
             )
-        return run_of(self)
+        raise RuntimeError(
+            f"{self._path()} runs a task that waits for signals: write `async with`, not `with`"
+        )
+
+    def _arrive(self, task: trio.lowlevel.Task) -> tuple[Given, float]:
+        """Find the block around; returns the values to set, and the limit of the scope."""
+        outer = _nesting.innermost.get(task)
+        self._below_in_task = outer
+        if outer is not None:
+            self._ground = outer._ground
+            self._floating = outer._floating
+        else:
+            outer = self._ground = _nesting.enclosing(task)
+            self._floating = _nesting.may_move(task, outer)
+        self._outer = outer
+        if outer is None or outer._run is not self._run:
+            self._run = run_of(self)
+        links = self._links
+        if self._detached or (links and (links[0] is not outer or len(links) > 1)):
+            given = self._find_place(outer)
+        else:
+            given = self._given
+            self._links = ()
+            self._shielded = False
+        limit = self._grace
+        if self._due is not None and self._due[0] < limit:
+            limit = self._due[0]
+        for link in self._links:
+            limit = min(limit, link.deadline)
+        return given, limit
+
+    def _open(self, task: trio.lowlevel.Task, given: Given, limit: float) -> None:
+        """From here on the block counts as entered."""
+        run = self._run
+        assert run is not None
+        self._task = task
+        self._opened = run.stamp()
+        self._tokens = [var.set(value) for var, value in given] if given else None
+        self._vars = copy_context()
+        self._mixed = True
+        self._entered = ENTERED.set(self)
+        self._state = "open"
+        _nesting.innermost[task] = self
+        outer = self._outer
+        self._shield = None
+        if outer is None or self._shielded:
+            self._deadline = limit
+        else:
+            self._deadline = limit if limit < outer._deadline else outer._deadline
+            self._shield = outer if outer._shielded else outer._shield
+            if outer._below is None:
+                outer._below = {self: None}
+            else:
+                outer._below[self] = None
+        if self._floating:
+            self._homes = tuple(_nesting.destinations(task))
+            for home in self._homes:
+                home._register(self)
+        if self._links:
+            self._link(run)
+        if self._event is not None and self._scope is not None:
+            self._scope.cancel(describe(self._event.cause))
+        if self._below:
+            self._catch_up()
 
     # --- leaving --------------------------------------------------------------------------------
 
@@ -200,8 +258,6 @@ class Context(Place):
         tb: TracebackType | None,
     ) -> bool:
         """Wait for the children and close the block. A schedule point, as leaving a nursery."""
-        manager, self._manager = self._manager, None
-        assert manager is not None
         if exc is not None:
             self._fail(exc)
         self._body_done = True
@@ -209,7 +265,7 @@ class Context(Place):
             self._end_services()
         left = exc
         try:
-            if await manager.__aexit__(exc_type, exc, tb):
+            if await self._manager.__aexit__(exc_type, exc, tb):
                 left = None
         except BaseException as error:
             left = self._unwrapped(exc, error)
@@ -218,6 +274,36 @@ class Context(Place):
         if left is None and not self._scope.cancel_called:
             return False
         return self._outcome(exc, left)
+
+    def _leave(self) -> None:
+        """From here on the block counts as left."""
+        task, run, outer = self._task, self._run, self._outer
+        assert task is not None and run is not None
+        if self._floating:
+            self._outer = self._encloser()
+            for home in self._homes:
+                home._unregister(self)
+        self._closed = run.stamp()
+        self._state = "closed"
+        self._closing = None
+        _nesting.pop(task, self)
+        # A block inside an asynchronous generator can be left under other ContextVars than those
+        # it was entered under; there is nothing to restore then, as in contextvars itself.
+        try:
+            ENTERED.reset(self._entered)
+            if self._tokens is not None:
+                for token in reversed(self._tokens):
+                    token.var.reset(token)
+        except ValueError:
+            pass
+        self._task = self._ground = self._nursery = self._tokens = None
+        del self._entered
+        if outer is not None and outer._below is not None:
+            outer._below.pop(self, None)
+        if self._links:
+            self._unlink(run)
+        if self._below:
+            self._tell_below("the block was left")
 
     def _unwrapped(self, exc: BaseException | None, raised: BaseException) -> BaseException:
         """What is left of the group that a nursery made of the body's `exc`.

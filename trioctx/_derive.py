@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from contextvars import ContextVar
 from datetime import datetime
 from typing import Any, TypeVar
 
 from . import _checks, _nesting
-from ._clock import Run, enter_run, this_run
+from ._clock import AT_DEADLINE, Run, enter_run, this_run
 from ._context import Context
+from ._node import Given, Kind
 
 T = TypeVar("T")
 
 
+_CANCEL = Kind("with_cancel")
+_TIMEOUT = Kind("with_timeout")
+_DEADLINE = Kind("with_deadline")
+_VALUE = Kind("with_value", passes=True)
+_VALUES = Kind("with_values", passes=True)
+_WITHOUT_CANCEL = Kind("without_cancel", detaches=True)
+_MERGE = Kind("merge")
+
+
 def _root(name: str) -> Context:
-    root = Context(name, None, None, None)
+    root = Context(Kind(name), None, None, None, ())
     root._state = "open"
+    root._shielded = root._floating = False
+    root._task = root._outer = root._ground = None
     return root
 
 
@@ -78,7 +91,7 @@ def with_cancel(parent: Context, *, name: str | None = None) -> Context:
             ctx.start_soon(listen)
             ctx.cancel("enough")
     """
-    return Context("with_cancel", parent, _run_below(parent), _checks.name("name", name))
+    return make(_CANCEL, parent, name)
 
 
 def with_timeout(
@@ -109,10 +122,11 @@ def with_timeout(
         with trioctx.with_timeout(trioctx.current(), 2):
             await trio.sleep(1)
     """
-    duration = _checks.seconds("seconds", seconds)
-    run = _clock_below(parent)
-    ctx = Context("with_timeout", parent, run, _checks.name("name", name))
-    ctx._limit(run.now() + duration, run, _checks.cause("cause", cause))
+    if type(seconds) is not float or not seconds >= 0.0:
+        seconds = _checks.seconds("seconds", seconds)
+    ctx = make(_TIMEOUT, parent, name)
+    now = _now(ctx)
+    _limit(ctx, now + seconds, now, cause)
     return ctx
 
 
@@ -143,10 +157,9 @@ def with_deadline(
         with trioctx.with_deadline(trioctx.current(), deadline):
             await trio.sleep(1)
     """
-    run = _clock_below(parent)
-    instant = _checks.instant("deadline", deadline, run.now())
-    ctx = Context("with_deadline", parent, run, _checks.name("name", name))
-    ctx._limit(instant, run, _checks.cause("cause", cause))
+    ctx = make(_DEADLINE, parent, name)
+    now = _now(ctx)
+    _limit(ctx, _checks.instant("deadline", deadline, now), now, cause)
     return ctx
 
 
@@ -173,10 +186,7 @@ def with_value(
             await handle()
     """
     _checks.variable("var", var)
-    run = _run_below(parent)
-    ctx = Context("with_value", parent, run, _checks.name("name", name), given=((var, value),))
-    ctx._passes = True
-    return ctx
+    return make(_VALUE, parent, name, ((var, value),))
 
 
 def with_values(
@@ -203,10 +213,7 @@ def with_values(
     given = tuple(values.items())
     for var, _ in given:
         _checks.variable("values", var)
-    run = _run_below(parent)
-    ctx = Context("with_values", parent, run, _checks.name("name", name), given=given)
-    ctx._passes = True
-    return ctx
+    return make(_VALUES, parent, name, given)
 
 
 def without_cancel(parent: Context, *, name: str | None = None) -> Context:
@@ -227,11 +234,11 @@ def without_cancel(parent: Context, *, name: str | None = None) -> Context:
         with trioctx.with_timeout(trioctx.without_cancel(ctx), 5):
             await goodbye()
     """
-    _check_parent("parent", parent)
-    ctx = Context("without_cancel", parent, enter_run(), _checks.name("name", name))
+    check_context("parent", parent)
+    ctx = Context(_WITHOUT_CANCEL, parent, enter_run(), _checks.name("name", name), ())
     ctx._links = ()
-    ctx._deadline = ctx._grace
-    ctx._detaches = ctx._detached = True
+    ctx._deadline = math.inf
+    ctx._detached = True
     return ctx
 
 
@@ -252,25 +259,34 @@ def merge(parent: Context, *others: Context, name: str | None = None) -> Context
         with trioctx.merge(request, server) as ctx:
             await handle()
     """
-    run = _run_below(parent)
+    ctx = make(_MERGE, parent, name)
     for other in others:
-        _check_parent("others", other)
-        run = _same_run(run, other, "others")
-    return Context("merge", parent, run, _checks.name("name", name), others=others)
+        check_context("others", other)
+        ctx._run = _same_run(ctx._run, other, "others")
+        ctx._deadline = min(ctx._deadline, other.deadline)
+        ctx._detached = ctx._detached or (other._detached and other._state == "new")
+        if other._parent is not None and other not in ctx._links:
+            ctx._links += (other,)
+    return ctx
 
 
-def _check_parent(parameter: str, parent: object) -> None:
+def make(kind: Kind, parent: Context, name: str | None, given: Given = ()) -> Context:
+    """A new context of the caller's run, or, outside any, of its parent's."""
     if not isinstance(parent, Context):
+        check_context("parent", parent)
+    run = enter_run()
+    if run is not parent._run:
+        run = _same_run(run, parent, "parent")
+    return Context(kind, parent, run, name if name is None else _checks.name("name", name), given)
+
+
+def check_context(parameter: str, value: object) -> None:
+    """Refuse what is no context."""
+    if not isinstance(value, Context):
         raise TypeError(
-            f"{parameter} must be a trioctx.Context, not {parent!r}; "
+            f"{parameter} must be a trioctx.Context, not {value!r}; "
             "pass trioctx.current() or trioctx.background()"
         )
-
-
-def _run_below(parent: Context) -> Run | None:
-    """The run of what is derived from `parent`: that of the caller, else the parent's."""
-    _check_parent("parent", parent)
-    return _same_run(enter_run(), parent, "parent")
 
 
 def _same_run(run: Run | None, parent: Context, parameter: str) -> Run | None:
@@ -285,10 +301,25 @@ def _same_run(run: Run | None, parent: Context, parameter: str) -> Run | None:
     return run
 
 
-def _clock_below(parent: Context) -> Run:
-    run = _run_below(parent)
+def _now(ctx: Context) -> float:
+    """The time in the run that `ctx` was just made in."""
+    run = ctx._run
     if run is None or run is not this_run():
         raise RuntimeError(
             "a deadline needs the clock of a Trio run: call this inside trio.run, in its thread"
         )
-    return run
+    return run.now()
+
+
+def _limit(ctx: Context, deadline: float, now: float, cause: BaseException | str | None) -> None:
+    """Give a new context a deadline; one that has passed ends it at its birth."""
+    ctx._deadline_cause = cause if cause is None else _checks.cause("cause", cause)
+    if deadline > now:
+        if deadline == math.inf:
+            return
+        ctx._due = (deadline, AT_DEADLINE)
+    else:
+        assert ctx._run is not None
+        ctx._due = ctx._run.stamp()
+    if deadline < ctx._deadline:
+        ctx._deadline = deadline

@@ -74,8 +74,8 @@ class Lineage(Links):
         parts: list[str] = []
         node: Lineage | None = self
         while node is not None and len(parts) < _LINEAGE_SHOWN:
-            named = f"({node._name!r})" if node._name != node._kind else ""
-            parts.append(node._kind + named)
+            kind = node._kind.name
+            parts.append(kind if node._name == kind else f"{kind}({node._name!r})")
             node = node._parent
         if node is not None:
             parts.append("...")
@@ -95,15 +95,15 @@ class Lineage(Links):
 
             assert ctx.deadline <= ctx.parent.deadline
         """
-        if not self._floating or self._state != "open":
+        if not self._is_floating():
             return self._deadline
         earliest = math.inf
         node: Lineage | None = self
         while node is not None:
             outer = node._source_of_blocks()
-            if not node._floating:
+            if not node._is_floating():
                 return min(earliest, node._deadline)
-            earliest = min([earliest, node._own_limit(), *(p._deadline for p in node._links)])
+            earliest = min([earliest, node._own_limit(), *(p.deadline for p in node._links)])
             node = outer
         return earliest
 
@@ -284,7 +284,7 @@ class Lineage(Links):
             raise RuntimeError(
                 f"{self._path()} never ends: {what}() a context made by with_cancel({self._name}())"
             )
-        if self._passes and self._scope is None and self._state != "closed":
+        if self._kind.passes and self._scope is None and self._state != "closed":
             raise RuntimeError(
                 f"{self._path()} only carries values and has nothing to {what}: "
                 "make it from with_cancel(parent), or cancel that"

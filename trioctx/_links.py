@@ -46,13 +46,18 @@ class Links(Values):
         Fixed at entry, but for a task that `nursery.start` is about to move: what encloses that
         task may change until the block is left.
         """
+        if self._state == "new":
+            return None
         if self._floating and self._state == "open" and self._outer is self._ground:
             return _nesting.around(self._home)
         return self._outer
 
+    def _is_floating(self) -> bool:
+        return self._state == "open" and self._floating
+
     def _source_of_blocks(self) -> Context | None:
         """The context around the block, if its end counts here."""
-        return None if self._shielded else self._encloser()
+        return None if self._state == "new" or self._shielded else self._encloser()
 
     def _sources(self) -> tuple[Context, ...]:
         outer = self._source_of_blocks()
@@ -63,10 +68,12 @@ class Links(Values):
 
         One step for each task in between, however many blocks there are.
         """
+        if self._state != "open":
+            return False
         here = inner
         while here is not None:
             if here._task is self._task:
-                return self._state == "open" and self._opened <= here._opened
+                return self._opened <= here._opened
             here = _nesting.around(here._home) if here._floating else here._ground
         return False
 
@@ -117,7 +124,7 @@ class Links(Values):
                     tell(item, True)
                     continue
                 linked = node in item._links
-                if not linked and item._floating and item._encloser() is not node:
+                if not linked and item._is_floating() and item._encloser() is not node:
                     continue  # registered where its task may come to be, and is not
                 tell(item, linked)
                 if item not in seen:

@@ -22,12 +22,6 @@ if TYPE_CHECKING:
 innermost: dict[trio.lowlevel.Task, Context] = {}
 
 
-def push(task: trio.lowlevel.Task, ctx: Context) -> None:
-    """`ctx` has been entered in `task`."""
-    ctx._below_in_task = innermost.get(task)
-    innermost[task] = ctx
-
-
 def pop(task: trio.lowlevel.Task, ctx: Context) -> None:
     """`ctx`, entered in `task`, has been left.
 
@@ -36,10 +30,9 @@ def pop(task: trio.lowlevel.Task, ctx: Context) -> None:
     """
     if innermost.get(task) is not ctx:
         return
-    below = ctx._below_in_task
+    below, ctx._below_in_task = ctx._below_in_task, None
     while below is not None and below._state == "closed":
         below = below._below_in_task
-    ctx._below_in_task = None
     if below is None:
         del innermost[task]
     else:
@@ -89,7 +82,7 @@ def may_move(task: trio.lowlevel.Task, outer: Context | None) -> bool:
             return True
         nursery = above.parent_nursery
         above = None if nursery is None else nursery.parent_task
-    return outer is not None and outer._floating
+    return outer is not None and outer._is_floating()
 
 
 def destinations(task: trio.lowlevel.Task) -> list[Context]:

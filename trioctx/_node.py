@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
@@ -23,7 +23,6 @@ State: TypeAlias = Literal["new", "open", "closed"]
 Given: TypeAlias = tuple[tuple[ContextVar[Any], Any], ...]
 
 _NO_VALUES = contextvars.Context()
-_NEVER: Stamp = (-math.inf, 0)
 
 
 @frozen
@@ -54,25 +53,56 @@ class Event:
         return self.at if run is None else self.elsewhere.get(run, self.at)
 
 
+@frozen
+class Kind:
+    """What made a context, and what follows from that."""
+
+    name: str
+    passes: bool = False  # only values: before it is entered it stands for its parent
+    detaches: bool = False  # its parent's end does not reach it
+
+
 @define(eq=False, init=False, repr=False)
 class Node:
-    """The state of a context. Grouped by the module that answers for it."""
+    """The state of a context, grouped by what it is about.
 
-    # who it is (_lineage)
-    _kind: str
+    What concerns a block is not set before the block is entered: making a context is on the hot
+    path, and each of these costs about as much as a function's argument. `_state` guards them.
+    """
+
+    # who it is
+    _kind: Kind
     _name: str
     _parent: Context | None
     _run: Run | None  # None while made outside any run and not entered
     _state: State
 
-    # values (_values): `_vars` without `_given` unless `_mixed`; the tokens that undo them
+    # values: `_vars` without `_given` unless `_mixed`
     _vars: contextvars.Context
     _given: Given
     _mixed: bool
-    _tokens: list[Token[Any]] | None
-    _entered: Token[Any] | None
 
-    # where its block is (_nesting, _place)
+    # what it ends with: before entry its parents, then those that do not enclose it
+    _links: tuple[Context, ...]
+    _below: dict[Context | Watch, None] | None
+    _detached: bool  # perhaps derived from a without_cancel that is not entered
+
+    # its own end
+    _deadline: float  # the effective one
+    _due: Stamp | None  # its own
+    _deadline_cause: BaseException | None  # set with `_due`
+    _event: Event | None
+    _stop: Event | None
+    _grace: float  # when the grace of a stop ends
+    _is_stopping: bool
+    _end: End | None  # once known
+
+    # on Trio
+    _scope: trio.CancelScope | None
+    _nursery: trio.Nursery | None
+    _listen: Callable[[Context], Callable[[], Awaitable[None]]] | None  # with_signals
+
+    # set at entry: where its block is
     _task: trio.lowlevel.Task | None
     _index: int  # how many nurseries the task had open before
     _below_in_task: Context | None  # the next one entered in the same task
@@ -80,81 +110,47 @@ class Node:
     _outer: Context | None  # what encloses this one
     _floating: bool  # a nursery.start() above may still move the block
     _homes: tuple[Context, ...]  # where a floating context has registered beyond `_outer`
-    _opened: Stamp
-    _closed: Stamp | None
-
-    # what it ends with (_links): before entry the parents, then those that do not enclose it
-    _links: tuple[Context, ...]
-    _below: dict[Context | Watch, None] | None
-    _passes: bool  # a value context: before it is entered it stands for its parent
-    _detaches: bool  # made by without_cancel
-    _detached: bool  # that, or perhaps derived from such a one before that was entered
     _shielded: bool
     _shield: Context | None  # the innermost shielded context around it
+    _opened: Stamp
+    _tokens: list[Token[Any]] | None  # what undoes its values
+    _entered: Token[Context | None]
 
-    # its own end (_lineage, _stop)
-    _deadline: float  # the effective one
-    _due: Stamp | None  # its own
-    _deadline_cause: BaseException | None
-    _event: Event | None
-    _stop: Event | None
-    _grace: float  # when the grace of a stop ends
-    _is_stopping: bool
-    _end: End | None  # once known
-    _closing: ContextClosed | None
-
-    # on Trio (_tasks, _context)
-    _scope: trio.CancelScope | None
-    _nursery: trio.Nursery | None
-    _manager: AbstractAsyncContextManager[trio.Nursery] | None
-    _listen: Callable[[Context], Callable[[], Awaitable[None]]] | None  # with_signals
+    # set at entry with `async with`
+    _manager: AbstractAsyncContextManager[trio.Nursery]
     _spawned: bool  # whether the user started tasks, or could have
     _body_done: bool
     _ordinary: int
-    _services: dict[trio.CancelScope, None] | None
+    _services: dict[trio.CancelScope, None]
+
+    # set on exit
+    _closed: Stamp | None
+    _closing: ContextClosed | None
 
     def __init__(
-        self,
-        kind: str,
-        parent: Context | None,
-        run: Run | None,
-        name: str | None,
-        *,
-        given: Given = (),
-        others: Sequence[Context] = (),
+        self, kind: Kind, parent: Context | None, run: Run | None, name: str | None, given: Given
     ) -> None:
         self._kind = kind
-        self._name = kind if name is None else name
+        self._name = kind.name if name is None else name
         self._parent = parent
         self._run = run
+        self._state = "new"
         self._given = given
         self._mixed = not given
-        self._state = "new"
-        self._shielded = self._floating = False
-        self._passes = self._detaches = self._detached = False
-        self._spawned = self._body_done = self._is_stopping = False
-        self._ordinary = self._index = 0
-        self._opened = _NEVER
-        self._closed = self._due = self._deadline_cause = None
-        self._event = self._stop = self._end = self._closing = None
-        self._grace = self._deadline = math.inf
-        self._outer = self._ground = self._below = self._below_in_task = self._shield = None
-        self._task = self._scope = self._nursery = self._services = None
-        self._tokens = self._entered = self._manager = self._listen = None
-        self._homes = self._links = ()
+        self._below = self._due = self._event = self._stop = self._end = None
+        self._scope = self._nursery = self._listen = self._closed = None
+        self._is_stopping = False
+        self._grace = math.inf
         if parent is None:
+            self._links = ()
             self._vars = _NO_VALUES
+            self._detached = False
+            self._deadline = math.inf
             return
+        self._links = () if parent._parent is None else (parent,)
         self._vars = parent._vars if parent._mixed else parent._mapping()
-        self._deadline = parent.deadline
         self._detached = parent._detached and parent._state == "new"
-        if parent._parent is not None:
-            self._links = (parent,)
-        for other in others:
-            self._deadline = min(self._deadline, other.deadline)
-            self._detached |= other._detached and other._state == "new"
-            if other._parent is not None and other not in self._links:
-                self._links += (other,)
+        self._deadline = parent.deadline if parent._state == "open" else parent._deadline
 
     def _me(self) -> Context:
         """This node as what it always is: only the topmost layer has instances."""

@@ -12,9 +12,13 @@ import trio
 
 from . import _checks
 from ._context import Context
-from ._derive import _run_below, background
+from ._derive import background, make
+from ._node import Kind
 
 T = TypeVar("T")
+
+_SIGNALS = Kind("with_signals")
+_RUN = Kind("run")
 
 
 def with_signals(
@@ -44,7 +48,7 @@ def with_signals(
     wanted = _check_signals(signals or (signal.SIGINT, signal.SIGTERM))
     if grace is not None:
         grace = _checks.seconds("grace", grace)
-    ctx = Context("with_signals", parent, _run_below(parent), _checks.name("name", name))
+    ctx = make(_SIGNALS, parent, name)
     ctx._listen = partial(_listen, wanted, grace)
     return ctx
 
@@ -85,7 +89,7 @@ def run(
         grace = _checks.seconds("grace", grace)
 
     async def main() -> T | None:
-        root = Context("run", background(), _run_below(background()), None)
+        root = make(_RUN, background(), None)
         if wanted:
             root._listen = partial(_listen, wanted, grace)
         async with root as ctx:

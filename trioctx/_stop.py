@@ -197,7 +197,7 @@ class Region(Watch):
         ctx = self._ctx
         run = self._run = run_of(ctx)
         self._scope.__enter__()
-        if not ctx._floating:
+        if not ctx._is_floating():
             # What encloses a floating context may change, and its deadline with it: Trio knows.
             self._scope.deadline = ctx._deadline
         run.listeners += 1

@@ -187,8 +187,6 @@ class Tasks(Stopping):
 
     async def _service(self, coro: Coroutine[Any, Any, object]) -> None:
         with trio.CancelScope() as scope:
-            if self._services is None:
-                self._services = {}
             self._services[scope] = None
             if self._body_done and not self._ordinary:
                 scope.cancel("the block needs its services no longer")
@@ -206,7 +204,7 @@ class Tasks(Stopping):
             self._end_services()
 
     def _end_services(self) -> None:
-        for scope in list(self._services or ()):
+        for scope in list(self._services):
             scope.cancel("the block needs its services no longer")
 
     def _start_child(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextvars
 from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, ValuesView
-from contextlib import suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
@@ -53,19 +52,6 @@ class Values(Node):
             self._vars = own
             self._mixed = True
         return self._vars
-
-    def _install(self, given: Given) -> None:
-        """Set the variables for the block; `_uninstall` takes them away again."""
-        self._tokens = [var.set(value) for var, value in given]
-
-    def _uninstall(self) -> None:
-        tokens, self._tokens = self._tokens, None
-        # A block inside an asynchronous generator can be left under other ContextVars than those
-        # it was entered under; there is nothing to restore then, as in contextvars itself.
-        with suppress(ValueError):
-            while tokens:
-                token = tokens.pop()
-                token.var.reset(token)
 
     def run(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Call the sync `fn` under this context's values; what it sets is forgotten afterwards.
