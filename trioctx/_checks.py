@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Coroutine
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from numbers import Real
+from types import CoroutineType
 from typing import Any, NoReturn, TypeVar
 
 from ._errors import ContextCancelled
@@ -80,16 +81,17 @@ def variable(parameter: str, value: object) -> None:
 
 def function(parameter: str, value: object) -> None:
     """Refuse what cannot be called."""
+    if callable(value):
+        return
     if isinstance(value, Coroutine):
         value.close()
         _wrong_type(parameter, value, "the function itself: pass fn, arg instead of fn(arg)")
-    if not callable(value):
-        _wrong_type(parameter, value, "a function")
+    _wrong_type(parameter, value, "a function")
 
 
 def coroutine(parameter: str, made: Awaitable[T], fn: object) -> Coroutine[Any, Any, T]:
     """What calling `fn` made, if it is a coroutine."""
-    if isinstance(made, Coroutine):
+    if type(made) is CoroutineType or isinstance(made, Coroutine):
         return made
     raise TypeError(
         f"{parameter} must be an async function for Trio: {fn!r} returned {made!r} "

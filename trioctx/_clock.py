@@ -18,7 +18,7 @@ from attrs import define, field
 Stamp: TypeAlias = tuple[float, int]
 AT_DEADLINE = 0
 AT_GRACE = 1
-_events = itertools.count(2)
+events = itertools.count(2)
 
 
 @define(eq=False)
@@ -32,7 +32,7 @@ class Run:
 
     def stamp(self) -> Stamp:
         """This moment. Any thread."""
-        return (self.now(), next(_events))
+        return (self.now(), next(events))
 
     def call(self, fn: Callable[[], object]) -> None:
         """Call `fn` in the run's own thread: now if this is it, else soon, while the run lasts."""
@@ -74,5 +74,5 @@ def stamps_everywhere() -> tuple[Stamp, dict[Run, Stamp]]:
 
     The first stamp is for runs that do not live yet: earlier than anything in them.
     """
-    order = next(_events)
+    order = next(events)
     return (-math.inf, order), {run: (run.now(), order) for run in list(_runs)}

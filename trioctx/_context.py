@@ -50,9 +50,11 @@ import trio
 from trio.lowlevel import current_task, enable_ki_protection
 
 from . import _nesting
+from ._clock import events
 from ._errors import ContextCancelled, describe
 from ._lineage import first_end
-from ._node import Event, Given
+from ._nesting import innermost
+from ._node import Event
 from ._place import Place
 from ._stop import run_of
 from ._tasks import leaves, named
@@ -109,12 +111,16 @@ class Context(Place):
         if self._state != "new" or self._listen is not None:
             self._refuse_entry()
         task = current_task()
-        given, limit = self._arrive(task)
+        limit = self._begin(task)
         if not self._kind.passes or self._links or self._shielded:
-            scope = self._scope = trio.CancelScope(deadline=limit, shield=self._shielded)
+            scope = self._scope = trio.CancelScope(deadline=limit)
+            if self._shielded:
+                scope.shield = True
             scope.__enter__()
-        self._index = len(task.child_nurseries)
-        self._open(task, given, limit)
+            if self._links or self._event is not None:
+                self._listen_up(scope)
+        if self._below:
+            self._catch_up()
         return self
 
     @enable_ki_protection
@@ -129,8 +135,7 @@ class Context(Place):
             self._refuse_entry()
         task = current_task()
         listener = None if self._listen is None else self._listen(self)
-        given, limit = self._arrive(task)
-        self._index = len(task.child_nurseries)
+        limit = self._begin(task)
         manager = self._manager = trio.open_nursery(strict_exception_groups=True)
         nursery = self._nursery = await manager.__aenter__()
         scope = self._scope = nursery.cancel_scope
@@ -138,12 +143,15 @@ class Context(Place):
             scope.shield = True
         if limit != math.inf:
             scope.deadline = limit
-            if limit <= trio.current_time():
+            if limit <= self._opened[0]:
                 scope.cancel()
         self._spawned = self._body_done = False
         self._ordinary = 0
-        self._services = {}
-        self._open(task, given, limit)
+        self._services = None
+        if self._links or self._event is not None:
+            self._listen_up(scope)
+        if self._below:
+            self._catch_up()
         if listener is not None:
             self.start_service(listener, name=self._name)
             self._spawned = False
@@ -161,9 +169,12 @@ class Context(Place):
             f"{self._path()} runs a task that waits for signals: write `async with`, not `with`"
         )
 
-    def _arrive(self, task: trio.lowlevel.Task) -> tuple[Given, float]:
-        """Find the block around; returns the values to set, and the limit of the scope."""
-        outer = _nesting.innermost.get(task)
+    def _begin(self, task: trio.lowlevel.Task) -> float:
+        """From here on the block counts as entered; returns the limit of its scope.
+
+        Everything but the scope, which cannot fail to open. In one piece, as this is the hot path.
+        """
+        outer = innermost.get(task)
         self._below_in_task = outer
         if outer is not None:
             self._ground = outer._ground
@@ -171,37 +182,21 @@ class Context(Place):
         else:
             outer = self._ground = _nesting.enclosing(task)
             self._floating = _nesting.may_move(task, outer)
+        run = self._run
+        if run is None or outer is None or outer._run is not run:
+            run = self._run = run_of(self)
         self._outer = outer
-        if outer is None or outer._run is not self._run:
-            self._run = run_of(self)
         links = self._links
-        if self._detached or (links and (links[0] is not outer or len(links) > 1)):
-            given = self._find_place(outer)
-        else:
-            given = self._given
+        given = self._given
+        limit = self._limit
+        self._shield = None
+        if links == (outer,) or not (links or self._detached):
             self._links = ()
             self._shielded = False
-        limit = self._grace
-        if self._due is not None and self._due[0] < limit:
-            limit = self._due[0]
-        for link in self._links:
-            limit = min(limit, link.deadline)
-        return given, limit
-
-    def _open(self, task: trio.lowlevel.Task, given: Given, limit: float) -> None:
-        """From here on the block counts as entered."""
-        run = self._run
-        assert run is not None
-        self._task = task
-        self._opened = run.stamp()
-        self._tokens = [var.set(value) for var, value in given] if given else None
-        self._vars = copy_context()
-        self._mixed = True
-        self._entered = ENTERED.set(self)
-        self._state = "open"
-        _nesting.innermost[task] = self
-        outer = self._outer
-        self._shield = None
+        else:
+            given = self._find_place(outer)
+            for link in self._links:
+                limit = min(limit, link.deadline)
         if outer is None or self._shielded:
             self._deadline = limit
         else:
@@ -211,16 +206,22 @@ class Context(Place):
                 outer._below = {self: None}
             else:
                 outer._below[self] = None
+        self._task = task
+        self._index = len(task.child_nurseries)
+        self._opened = (run.now(), next(events))
+        self._tokens = tokens = []
+        for var, value in given:
+            tokens.append(var.set(value))
+        self._vars = copy_context()
+        self._mixed = True
+        self._entered = ENTERED.set(self)
+        self._state = "open"
+        innermost[task] = self
         if self._floating:
             self._homes = tuple(_nesting.destinations(task))
             for home in self._homes:
                 home._register(self)
-        if self._links:
-            self._link(run)
-        if self._event is not None and self._scope is not None:
-            self._scope.cancel(describe(self._event.cause))
-        if self._below:
-            self._catch_up()
+        return limit
 
     # --- leaving --------------------------------------------------------------------------------
 
@@ -278,26 +279,31 @@ class Context(Place):
     def _leave(self) -> None:
         """From here on the block counts as left."""
         task, run, outer = self._task, self._run, self._outer
-        assert task is not None and run is not None
+        assert run is not None
         if self._floating:
             self._outer = self._encloser()
             for home in self._homes:
                 home._unregister(self)
-        self._closed = run.stamp()
+        self._closed = (run.now(), next(events))
         self._state = "closed"
         self._closing = None
-        _nesting.pop(task, self)
+        below, self._below_in_task = self._below_in_task, None
+        if innermost[task] is not self or (below is not None and below._state == "closed"):
+            _nesting.pop_out_of_order(task, self, below)
+        elif below is None:
+            del innermost[task]
+        else:
+            innermost[task] = below
         # A block inside an asynchronous generator can be left under other ContextVars than those
         # it was entered under; there is nothing to restore then, as in contextvars itself.
         try:
             ENTERED.reset(self._entered)
-            if self._tokens is not None:
-                for token in reversed(self._tokens):
-                    token.var.reset(token)
+            for token in reversed(self._tokens):
+                token.var.reset(token)
         except ValueError:
             pass
-        self._task = self._ground = self._nursery = self._tokens = None
-        del self._entered
+        del self._task, self._entered
+        self._nursery = None
         if outer is not None and outer._below is not None:
             outer._below.pop(self, None)
         if self._links:

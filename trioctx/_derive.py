@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from . import _checks, _nesting
-from ._clock import AT_DEADLINE, Run, enter_run, this_run
+from ._clock import AT_DEADLINE, Run, enter_run
 from ._context import Context
 from ._node import Given, Kind
 
@@ -29,7 +29,7 @@ def _root(name: str) -> Context:
     root = Context(Kind(name), None, None, None, ())
     root._state = "open"
     root._shielded = root._floating = False
-    root._task = root._outer = root._ground = None
+    root._outer = root._ground = None
     return root
 
 
@@ -124,8 +124,9 @@ def with_timeout(
     """
     if type(seconds) is not float or not seconds >= 0.0:
         seconds = _checks.seconds("seconds", seconds)
-    ctx = make(_TIMEOUT, parent, name)
-    now = _now(ctx)
+    run = _clock_for(parent)
+    now = run.now()
+    ctx = Context(_TIMEOUT, parent, run, name if name is None else _checks.name("name", name), ())
     _limit(ctx, now + seconds, now, cause)
     return ctx
 
@@ -157,8 +158,9 @@ def with_deadline(
         with trioctx.with_deadline(trioctx.current(), deadline):
             await trio.sleep(1)
     """
-    ctx = make(_DEADLINE, parent, name)
-    now = _now(ctx)
+    run = _clock_for(parent)
+    now = run.now()
+    ctx = Context(_DEADLINE, parent, run, _checks.name("name", name), ())
     _limit(ctx, _checks.instant("deadline", deadline, now), now, cause)
     return ctx
 
@@ -185,7 +187,8 @@ def with_value(
         with trioctx.with_value(trioctx.current(), request_id, "7f3a"):
             await handle()
     """
-    _checks.variable("var", var)
+    if not isinstance(var, ContextVar):
+        _checks.variable("var", var)
     return make(_VALUE, parent, name, ((var, value),))
 
 
@@ -301,25 +304,31 @@ def _same_run(run: Run | None, parent: Context, parameter: str) -> Run | None:
     return run
 
 
-def _now(ctx: Context) -> float:
-    """The time in the run that `ctx` was just made in."""
-    run = ctx._run
-    if run is None or run is not this_run():
+def _clock_for(parent: Context) -> Run:
+    """The run of the caller and of `parent`."""
+    if not isinstance(parent, Context):
+        check_context("parent", parent)
+    run = enter_run()
+    if run is None:
         raise RuntimeError(
             "a deadline needs the clock of a Trio run: call this inside trio.run, in its thread"
         )
-    return run.now()
+    if run is not parent._run:
+        _same_run(run, parent, "parent")
+    return run
 
 
 def _limit(ctx: Context, deadline: float, now: float, cause: BaseException | str | None) -> None:
     """Give a new context a deadline; one that has passed ends it at its birth."""
-    ctx._deadline_cause = cause if cause is None else _checks.cause("cause", cause)
-    if deadline > now:
-        if deadline == math.inf:
-            return
-        ctx._due = (deadline, AT_DEADLINE)
-    else:
-        assert ctx._run is not None
-        ctx._due = ctx._run.stamp()
+    if cause is not None:
+        cause = _checks.cause("cause", cause)
+    ctx._deadline_cause = cause
     if deadline < ctx._deadline:
         ctx._deadline = deadline
+    if deadline <= now:
+        assert ctx._run is not None
+        ctx._due = ctx._run.stamp()
+        ctx._limit = now
+    elif deadline < math.inf:
+        ctx._due = (deadline, AT_DEADLINE)
+        ctx._limit = deadline

@@ -103,13 +103,9 @@ class Lineage(Links):
             outer = node._source_of_blocks()
             if not node._is_floating():
                 return min(earliest, node._deadline)
-            earliest = min([earliest, node._own_limit(), *(p.deadline for p in node._links)])
+            earliest = min([earliest, node._limit, *(p.deadline for p in node._links)])
             node = outer
         return earliest
-
-    def _own_limit(self) -> float:
-        """The deadline and the grace of this very node."""
-        return self._grace if self._due is None else min(self._grace, self._due[0])
 
     def remaining(self) -> float:
         """Seconds left until `deadline`: never negative, `math.inf` without one. Any thread.
@@ -234,8 +230,7 @@ class Lineage(Links):
         now = -math.inf if run is None else run.now()
         if self._due is not None and self._due[0] <= now:
             ends.append(End(self._due, DeadlineExceeded, None, self._deadline_cause))
-        if self._grace <= now:
-            assert self._stop is not None
+        if self._stop is not None and self._grace <= now:
             ends.append(End((self._grace, AT_GRACE), ContextCancelled, None, self._stop.cause))
         return min(ends, key=_moment, default=None)
 

@@ -49,7 +49,7 @@ class Links(Values):
         if self._state == "new":
             return None
         if self._floating and self._state == "open" and self._outer is self._ground:
-            return _nesting.around(self._home)
+            return _nesting.around(self._task)
         return self._outer
 
     def _is_floating(self) -> bool:
@@ -74,14 +74,8 @@ class Links(Values):
         while here is not None:
             if here._task is self._task:
                 return self._opened <= here._opened
-            here = _nesting.around(here._home) if here._floating else here._ground
+            here = _nesting.around(here._task) if here._floating else here._ground
         return False
-
-    @property
-    def _home(self) -> trio.lowlevel.Task:
-        """The task that entered this context."""
-        assert self._task is not None
-        return self._task
 
     # --- registration ---------------------------------------------------------------------------
 

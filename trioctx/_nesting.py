@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 innermost: dict[trio.lowlevel.Task, Context] = {}
 
 
-def pop(task: trio.lowlevel.Task, ctx: Context) -> None:
-    """`ctx`, entered in `task`, has been left.
+def pop_out_of_order(task: trio.lowlevel.Task, ctx: Context, below: Context | None) -> None:
+    """`ctx`, entered in `task`, has been left, but not in order, or what was below it had not.
 
-    Blocks are left in order, except where asynchronous generators keep them: one that was left too
-    early stays in the chain until those above it are gone.
+    Only asynchronous generators can keep a block so: one that was left too early stays in the chain
+    until those above it are gone.
     """
     if innermost.get(task) is not ctx:
+        ctx._below_in_task = below
         return
-    below, ctx._below_in_task = ctx._below_in_task, None
     while below is not None and below._state == "closed":
         below = below._below_in_task
     if below is None:

@@ -93,7 +93,7 @@ class Node:
     _deadline_cause: BaseException | None  # set with `_due`
     _event: Event | None
     _stop: Event | None
-    _grace: float  # when the grace of a stop ends
+    _limit: float  # the earlier of its own deadline and the end of a stop's grace
     _is_stopping: bool
     _end: End | None  # once known
 
@@ -103,7 +103,7 @@ class Node:
     _listen: Callable[[Context], Callable[[], Awaitable[None]]] | None  # with_signals
 
     # set at entry: where its block is
-    _task: trio.lowlevel.Task | None
+    _task: trio.lowlevel.Task
     _index: int  # how many nurseries the task had open before
     _below_in_task: Context | None  # the next one entered in the same task
     _ground: Context | None  # what encloses the outermost context of the task
@@ -113,7 +113,7 @@ class Node:
     _shielded: bool
     _shield: Context | None  # the innermost shielded context around it
     _opened: Stamp
-    _tokens: list[Token[Any]] | None  # what undoes its values
+    _tokens: list[Token[Any]]  # what undoes its values
     _entered: Token[Context | None]
 
     # set at entry with `async with`
@@ -121,7 +121,10 @@ class Node:
     _spawned: bool  # whether the user started tasks, or could have
     _body_done: bool
     _ordinary: int
-    _services: dict[trio.CancelScope, None]
+    _services: dict[trio.CancelScope, None] | None
+
+    # set by stop()
+    _grace: float  # when the grace ends
 
     # set on exit
     _closed: Stamp | None
@@ -140,7 +143,7 @@ class Node:
         self._below = self._due = self._event = self._stop = self._end = None
         self._scope = self._nursery = self._listen = self._closed = None
         self._is_stopping = False
-        self._grace = math.inf
+        self._limit = math.inf
         if parent is None:
             self._links = ()
             self._vars = _NO_VALUES
@@ -150,7 +153,10 @@ class Node:
         self._links = () if parent._parent is None else (parent,)
         self._vars = parent._vars if parent._mixed else parent._mapping()
         self._detached = parent._detached and parent._state == "new"
-        self._deadline = parent.deadline if parent._state == "open" else parent._deadline
+        if parent._state == "open" and parent._floating:
+            self._deadline = parent.deadline
+        else:
+            self._deadline = parent._deadline
 
     def _me(self) -> Context:
         """This node as what it always is: only the topmost layer has instances."""

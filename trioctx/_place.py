@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import trio
+
 from ._errors import describe
 from ._node import Given
 from ._threads import Threads
@@ -78,15 +80,18 @@ class Place(Threads):
             return given
         return differing(node._mapping()) + given
 
-    def _link(self, run: Run) -> None:
-        """Be told of the ends of the linked parents from now on, and of those that came before."""
+    def _listen_up(self, scope: trio.CancelScope) -> None:
+        """Hear from the linked parents from now on, and what came before the block was entered."""
+        run = self._run
+        assert run is not None
         run.listeners += len(self._links)
-        scope = self.cancel_scope
         for link in self._links:
             link._register(self._me())
             end = link._ending() or link._end_by_closing()
             if end is not None:
                 scope.cancel(describe(end.cause))
+        if self._event is not None:
+            scope.cancel(describe(self._event.cause))
 
     def _unlink(self, run: Run) -> None:
         run.listeners -= len(self._links)

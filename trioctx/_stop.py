@@ -59,10 +59,12 @@ class Stopping(Lineage):
         with _first_wins:
             if self._state == "closed":
                 return
-            if self._stop is None:
-                self._stop = self._event_now(why)
             end = math.inf if run is None else run.now() + limit
+            if self._stop is None:
+                self._grace = end
+                self._stop = self._event_now(why)
             self._grace = min(self._grace, end)
+            self._limit = min(self._limit, end)
             self._deadline = min(self._deadline, end)
         if run is None:
             self._begin_stop(end)

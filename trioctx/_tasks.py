@@ -139,7 +139,9 @@ class Tasks(Stopping):
 
             port = await ctx.start(serve, "localhost")
         """
-        nursery = self._open_nursery("start")
+        nursery = self._nursery
+        if nursery is None:
+            raise RuntimeError(self._no_nursery("cannot start tasks", "call ctx.start inside"))
         _checks.function("async_fn", async_fn)
         given: Given = ()
         if _nesting.current() is not self:
@@ -187,6 +189,8 @@ class Tasks(Stopping):
 
     async def _service(self, coro: Coroutine[Any, Any, object]) -> None:
         with trio.CancelScope() as scope:
+            if self._services is None:
+                self._services = {}
             self._services[scope] = None
             if self._body_done and not self._ordinary:
                 scope.cancel("the block needs its services no longer")
@@ -204,7 +208,7 @@ class Tasks(Stopping):
             self._end_services()
 
     def _end_services(self) -> None:
-        for scope in list(self._services):
+        for scope in list(self._services or ()):
             scope.cancel("the block needs its services no longer")
 
     def _start_child(
@@ -215,27 +219,23 @@ class Tasks(Stopping):
         args: tuple[Any, ...],
         name: object,
     ) -> None:
-        nursery = self._open_nursery(what)
+        nursery = self._nursery
+        if nursery is None:
+            raise RuntimeError(self._no_nursery(f"cannot {what} tasks", f"call ctx.{what} inside"))
         _checks.function("async_fn", async_fn)
         coro = _checks.coroutine("async_fn", async_fn(*args), async_fn)
         if name is None:
             name = async_fn
         self._spawned = True
-        start = partial(nursery.start_soon, wrapper, coro, name=name)
         try:
             if _nesting.current() is self:
-                start()
+                nursery.start_soon(wrapper, coro, name=name)
             else:
+                start = partial(nursery.start_soon, wrapper, coro, name=name)
                 self._child_values().run(start)
         except BaseException:
             coro.close()
             raise
-
-    def _open_nursery(self, what: str) -> trio.Nursery:
-        nursery = self._nursery
-        if nursery is None or self._state != "open":
-            raise RuntimeError(self._no_nursery(f"cannot {what} tasks", f"call ctx.{what} inside"))
-        return nursery
 
     def _no_nursery(self, problem: str, remedy: str) -> str:
         why = {
@@ -260,7 +260,7 @@ class Tasks(Stopping):
         undone: dict[contextvars.ContextVar[Any], Any] = {ENTERED: Token.MISSING}
         node = caller
         while node is not None and node is not self:
-            for token in reversed(node._tokens or ()):
+            for token in reversed(node._tokens):
                 undone[token.var] = token.old_value
             node = node._encloser()
         for var, value in copy_context().items():
