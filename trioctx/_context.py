@@ -42,9 +42,9 @@ raises. Both are protected against `KeyboardInterrupt`, so nothing is ever half-
 from __future__ import annotations
 
 import math
-from contextvars import copy_context
+from contextvars import Token, copy_context
 from types import TracebackType
-from typing import NoReturn, final
+from typing import Any, NoReturn, final
 
 import trio
 from trio.lowlevel import current_task, enable_ki_protection
@@ -153,7 +153,7 @@ class Context(Place):
         if self._below:
             self._catch_up()
         if listener is not None:
-            self.start_service(listener, name=self._name)
+            self.start_service(listener, name=self.name)
             self._spawned = False
         return self
 
@@ -190,7 +190,7 @@ class Context(Place):
         given = self._given
         limit = self._limit
         self._shield = None
-        if links == (outer,) or not (links or self._detached):
+        if links == (outer,) or not (links or self._kind.detaches):
             self._links = ()
             self._shielded = False
         else:
@@ -209,11 +209,15 @@ class Context(Place):
         self._task = task
         self._index = len(task.child_nurseries)
         self._opened = (run.now(), next(events))
-        self._tokens = tokens = []
-        for var, value in given:
-            tokens.append(var.set(value))
+        tokens: list[Token[Any]] | tuple[()] = ()
+        if given:
+            tokens = []
+            for var, value in given:
+                tokens.append(var.set(value))
+        self._tokens = tokens
         self._vars = copy_context()
-        self._mixed = True
+        if self._given:
+            self._mixed = True
         self._entered = ENTERED.set(self)
         self._state = "open"
         innermost[task] = self
@@ -271,6 +275,7 @@ class Context(Place):
         except BaseException as error:
             left = self._unwrapped(exc, error)
         self._leave()
+        self._nursery = None
         assert self._scope is not None
         if left is None and not self._scope.cancel_called:
             return False
@@ -287,7 +292,7 @@ class Context(Place):
         self._closed = (run.now(), next(events))
         self._state = "closed"
         self._closing = None
-        below, self._below_in_task = self._below_in_task, None
+        below = self._below_in_task
         if innermost[task] is not self or (below is not None and below._state == "closed"):
             _nesting.pop_out_of_order(task, self, below)
         elif below is None:
@@ -302,8 +307,6 @@ class Context(Place):
                 token.var.reset(token)
         except ValueError:
             pass
-        del self._task, self._entered
-        self._nursery = None
         if outer is not None and outer._below is not None:
             outer._below.pop(self, None)
         if self._links:

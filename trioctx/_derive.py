@@ -124,9 +124,15 @@ def with_timeout(
     """
     if type(seconds) is not float or not seconds >= 0.0:
         seconds = _checks.seconds("seconds", seconds)
-    run = _clock_for(parent)
+    if not isinstance(parent, Context):
+        check_context("parent", parent)
+    run = enter_run()
+    if run is None or run is not parent._run:
+        run = _clock_for(parent)
+    if name is not None:
+        _checks.name("name", name)
     now = run.now()
-    ctx = Context(_TIMEOUT, parent, run, name if name is None else _checks.name("name", name), ())
+    ctx = Context(_TIMEOUT, parent, run, name, ())
     _limit(ctx, now + seconds, now, cause)
     return ctx
 
@@ -241,7 +247,6 @@ def without_cancel(parent: Context, *, name: str | None = None) -> Context:
     ctx = Context(_WITHOUT_CANCEL, parent, enter_run(), _checks.name("name", name), ())
     ctx._links = ()
     ctx._deadline = math.inf
-    ctx._detached = True
     return ctx
 
 
@@ -267,7 +272,6 @@ def merge(parent: Context, *others: Context, name: str | None = None) -> Context
         check_context("others", other)
         ctx._run = _same_run(ctx._run, other, "others")
         ctx._deadline = min(ctx._deadline, other.deadline)
-        ctx._detached = ctx._detached or (other._detached and other._state == "new")
         if other._parent is not None and other not in ctx._links:
             ctx._links += (other,)
     return ctx
@@ -323,12 +327,14 @@ def _limit(ctx: Context, deadline: float, now: float, cause: BaseException | str
     if cause is not None:
         cause = _checks.cause("cause", cause)
     ctx._deadline_cause = cause
-    if deadline < ctx._deadline:
-        ctx._deadline = deadline
-    if deadline <= now:
+    if deadline > now:
+        if deadline == math.inf:
+            return
+        ctx._due = (deadline, AT_DEADLINE)
+        ctx._limit = deadline
+    else:
         assert ctx._run is not None
         ctx._due = ctx._run.stamp()
         ctx._limit = now
-    elif deadline < math.inf:
-        ctx._due = (deadline, AT_DEADLINE)
-        ctx._limit = deadline
+    if deadline < ctx._deadline:
+        ctx._deadline = deadline

@@ -47,7 +47,7 @@ class Lineage(Links):
 
             assert trioctx.with_cancel(ctx, name="accept").name == "accept"
         """
-        return self._name
+        return self._kind.name if self._label is None else self._label
 
     @property
     def parent(self) -> Context | None:
@@ -75,7 +75,7 @@ class Lineage(Links):
         node: Lineage | None = self
         while node is not None and len(parts) < _LINEAGE_SHOWN:
             kind = node._kind.name
-            parts.append(kind if node._name == kind else f"{kind}({node._name!r})")
+            parts.append(kind if node._label is None else f"{kind}({node._label!r})")
             node = node._parent
         if node is not None:
             parts.append("...")
@@ -207,7 +207,7 @@ class Lineage(Links):
             end = first_end(self)
             if end is None and self._event is None:
                 end = self._notice()
-            if end is not None and (self._closed is None or end.at <= self._closed):
+            if end is not None and (self._state != "closed" or end.at <= self._closed):
                 self._end = end
         return self._end
 
@@ -241,7 +241,7 @@ class Lineage(Links):
 
     def _end_by_closing(self) -> End | None:
         """What the closing of this block is for those below it."""
-        if self._closed is None:
+        if self._state != "closed":
             return None
         if self._closing is None:
             self._closing = ContextClosed(
@@ -277,7 +277,7 @@ class Lineage(Links):
     def _refuse_without_scope(self, what: str) -> None:
         if self._parent is None:
             raise RuntimeError(
-                f"{self._path()} never ends: {what}() a context made by with_cancel({self._name}())"
+                f"{self._path()} never ends: {what}() a context made by with_cancel({self.name}())"
             )
         if self._kind.passes and self._scope is None and self._state != "closed":
             raise RuntimeError(

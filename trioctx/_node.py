@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
@@ -72,20 +72,19 @@ class Node:
 
     # who it is
     _kind: Kind
-    _name: str
+    _label: str | None  # the name given
     _parent: Context | None
     _run: Run | None  # None while made outside any run and not entered
     _state: State
 
-    # values: `_vars` without `_given` unless `_mixed`
+    # values: `_vars`, to which `_given` are still to be added unless they are `_mixed` in
     _vars: contextvars.Context
     _given: Given
-    _mixed: bool
+    _mixed: bool  # set where there are `_given`
 
     # what it ends with: before entry its parents, then those that do not enclose it
     _links: tuple[Context, ...]
     _below: dict[Context | Watch, None] | None
-    _detached: bool  # perhaps derived from a without_cancel that is not entered
 
     # its own end
     _deadline: float  # the effective one
@@ -94,7 +93,6 @@ class Node:
     _event: Event | None
     _stop: Event | None
     _limit: float  # the earlier of its own deadline and the end of a stop's grace
-    _is_stopping: bool
     _end: End | None  # once known
 
     # on Trio
@@ -113,7 +111,7 @@ class Node:
     _shielded: bool
     _shield: Context | None  # the innermost shielded context around it
     _opened: Stamp
-    _tokens: list[Token[Any]]  # what undoes its values
+    _tokens: Sequence[Token[Any]]  # what undoes its values
     _entered: Token[Context | None]
 
     # set at entry with `async with`
@@ -127,32 +125,30 @@ class Node:
     _grace: float  # when the grace ends
 
     # set on exit
-    _closed: Stamp | None
+    _closed: Stamp
     _closing: ContextClosed | None
 
     def __init__(
         self, kind: Kind, parent: Context | None, run: Run | None, name: str | None, given: Given
     ) -> None:
         self._kind = kind
-        self._name = kind.name if name is None else name
+        self._label = name
         self._parent = parent
         self._run = run
         self._state = "new"
         self._given = given
-        self._mixed = not given
+        if given:
+            self._mixed = False
         self._below = self._due = self._event = self._stop = self._end = None
-        self._scope = self._nursery = self._listen = self._closed = None
-        self._is_stopping = False
+        self._scope = self._nursery = self._listen = None
         self._limit = math.inf
         if parent is None:
             self._links = ()
             self._vars = _NO_VALUES
-            self._detached = False
             self._deadline = math.inf
             return
         self._links = () if parent._parent is None else (parent,)
-        self._vars = parent._vars if parent._mixed else parent._mapping()
-        self._detached = parent._detached and parent._state == "new"
+        self._vars = parent._mapping() if parent._given else parent._vars
         if parent._state == "open" and parent._floating:
             self._deadline = parent.deadline
         else:

@@ -24,7 +24,7 @@ class Place(Threads):
     def _find_place(self, outer: Context | None) -> Given:
         """Find out what is linked, now that `outer` is around; returns the values to set."""
         parents = self._links
-        self._shielded = self._detached and self._is_shielded()
+        self._shielded = self._is_shielded()
         self._links = self._linked(outer)
         if self._below:
             for parent in parents:

@@ -100,16 +100,14 @@ class Stopping(Lineage):
     def stopping(self) -> bool:
         """Whether this context, or one that it ends with, was stopped; or it has ended or closed.
 
-        Once true it stays true. Any thread.
+        Any thread.
 
         Example::
 
             while not ctx.stopping:
                 await serve_one()
         """
-        if not self._is_stopping:
-            self._is_stopping = self.done or self._was_stopped()
-        return self._is_stopping
+        return self.done or self._was_stopped()
 
     def _was_stopped(self) -> bool:
         seen: set[Lineage] = {self}

@@ -45,7 +45,7 @@ class Values(Node):
     __slots__ = ()
 
     def _mapping(self) -> contextvars.Context:
-        if not self._mixed:
+        if self._given and not self._mixed:
             own = self._vars.copy()
             for var, value in self._given:
                 own.run(var.set, value)
