@@ -1,0 +1,93 @@
+"""The command line: `python -m trioctx echo` and `python -m trioctx hello`."""
+
+import argparse
+import logging
+import math
+import sys
+from collections.abc import Sequence
+
+import trioctx
+from trioctx.servers import echo
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one of the servers until SIGINT or SIGTERM. Returns the exit status."""
+    args = _parse(argv)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    try:
+        if args.server == "echo":
+            trioctx.run(echo.serve, args.host, args.port, grace=args.grace)
+        else:
+            from trioctx.servers import hello
+
+            trioctx.run(
+                hello.serve, args.host, args.port, args.work, args.timeout, grace=args.grace
+            )
+    except ModuleNotFoundError as exc:
+        if exc.name != "httptools":
+            raise
+        return _fail("hello needs httptools: pip install 'trioctx[http]'")
+    except OSError as exc:
+        return _fail(f"cannot listen on {args.host} port {args.port}: {exc.strerror or exc}")
+    return 0
+
+
+def _fail(text: str) -> int:
+    print(f"trioctx: {text}", file=sys.stderr)
+    return 1
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="trioctx", description="Servers that show trioctx.")
+    servers = parser.add_subparsers(dest="server", required=True, metavar="SERVER")
+    hello = servers.add_parser("hello", help="HTTP: GET /hello says hello")
+    hello.set_defaults(port=8090)
+    echo = servers.add_parser("echo", help="TCP: echoes each line, until a blank one")
+    echo.set_defaults(port=8081)
+    for server in (hello, echo):
+        server.add_argument("--host", default="127.0.0.1", help="default: %(default)s")
+        server.add_argument(
+            "--port", type=port, help="0 lets the system choose; default: %(default)s"
+        )
+        server.add_argument(
+            "--grace",
+            type=seconds,
+            default=10.0,
+            metavar="SECONDS",
+            help="how long busy clients have when the server is stopped; default: %(default)s",
+        )
+    hello.add_argument(
+        "--work",
+        type=seconds,
+        default=0.0,
+        metavar="SECONDS",
+        help="how long the handler works; default: %(default)s",
+    )
+    hello.add_argument(
+        "--timeout",
+        type=seconds,
+        default=math.inf,
+        metavar="SECONDS",
+        help="how long a request may take; default: no limit",
+    )
+    return parser.parse_args(argv)
+
+
+def port(text: str) -> int:
+    """A port number, for argparse, which shows this function's name in its error."""
+    number = int(text)
+    if not 0 <= number <= 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port: give 0 to 65535")
+    return number
+
+
+def seconds(text: str) -> float:
+    """A number of seconds, for argparse. `inf` is one."""
+    number = float(text)
+    if not number >= 0:  # NaN too
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time: give seconds, 0 or more")
+    return number
+
+
+if __name__ == "__main__":
+    sys.exit(main())
