@@ -54,7 +54,7 @@ from ._clock import events
 from ._errors import ContextCancelled, describe
 from ._lineage import first_end
 from ._nesting import innermost
-from ._node import Event
+from ._node import End, Event
 from ._place import Place
 from ._stop import run_of
 from ._tasks import leaves, named
@@ -110,7 +110,10 @@ class Context(Place):
         """
         if self._state != "new" or self._listen is not None:
             self._refuse_entry()
-        task = current_task()
+        try:
+            task = current_task()
+        except RuntimeError:
+            self._refuse_entry()
         limit = self._begin(task)
         if not self._kind.passes or self._links or self._shielded:
             scope = self._scope = trio.CancelScope(deadline=limit)
@@ -133,7 +136,10 @@ class Context(Place):
         """
         if self._state != "new":
             self._refuse_entry()
-        task = current_task()
+        try:
+            task = current_task()
+        except RuntimeError:
+            self._refuse_entry()
         listener = None if self._listen is None else self._listen(self)
         limit = self._begin(task)
         manager = self._manager = trio.open_nursery(strict_exception_groups=True)
@@ -165,6 +171,7 @@ class Context(Place):
                 f"{self._path()} is {self._state}: a context is entered once; make a new one for "
                 "each block"
             )
+        run_of(self)
         raise RuntimeError(
             f"{self._path()} runs a task that waits for signals: write `async with`, not `with`"
         )
@@ -323,8 +330,10 @@ class Context(Place):
             return raised
         inner: BaseException = raised.exceptions[0]
         if isinstance(exc, BaseExceptionGroup):
+            # Trio copies a group to take the Cancelled out.
             own = {id(leaf) for leaf in leaves(exc)}
-            return inner if own.issuperset(id(leaf) for leaf in leaves(inner)) else raised
+            rest = {id(leaf) for leaf in leaves(inner)}
+            return exc if own == rest else inner if own > rest else raised
         return exc if inner is exc and not self._spawned else raised
 
     def _outcome(self, exc: BaseException | None, left: BaseException | None) -> bool:
@@ -342,7 +351,7 @@ class Context(Place):
             if rest is not None and rest is not exc:
                 _raise(rest)
             if rest is None and caught:
-                end = first_end(self, enclosing=False)
+                end = self._end_apart()
                 if end is not None and not (end.node is None and end.error is ContextCancelled):
                     if left is None or left is not exc or not isinstance(left, end.error):
                         _raise(self._error(end))
@@ -354,13 +363,19 @@ class Context(Place):
     def _without_own_end(self, exc: BaseException) -> BaseException | None:
         """`exc` without the errors that only tell of this context's own end."""
 
+        end = self._end_apart()
+
         def tells(leaf: BaseException) -> bool:
-            node = named(leaf)
-            return node is not None and self._ended_by(node)
+            return end is not None and named(leaf) is (end.node or self)
 
         if isinstance(exc, BaseExceptionGroup):
             return exc if exc.split(tells)[0] is None else exc.split(tells)[1]
         return None if tells(exc) else exc
+
+    def _end_apart(self) -> End | None:
+        """How this closed context ended, apart from the blocks around it."""
+        end = first_end(self, enclosing=False)
+        return None if end is None or end.at > self._closed else end
 
     def _settle(self, left: BaseException | None) -> None:
         """Remember an end that came about through plain Trio, now that the block is left."""

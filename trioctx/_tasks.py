@@ -284,17 +284,15 @@ class Tasks(Stopping):
             if isinstance(leaf, trio.Cancelled):
                 continue
             node = named(leaf)
-            if node is None or not (self._ended_by(node) or node._surrounds(self._me())):
+            if node is None or not self._stands_for_end(node):
                 return leaf
         return None
 
-    def _ended_by(self, node: Context) -> bool:
-        """Whether `node`, this context or one it is linked to, is what ended it."""
+    def _stands_for_end(self, node: Context) -> bool:
+        """Whether an error that names `node` tells of an end that reaches this context."""
         end = self._ending()
-        return end is not None and (end.node or self) is node and not self._only_around(node)
-
-    def _only_around(self, node: Context) -> bool:
-        return node is not self and node._surrounds(self._me())
+        ended_by = None if end is None else end.node or self
+        return node is ended_by or node._surrounds(self._me())
 
 
 def leaves(exc: BaseException) -> Iterator[BaseException]:
