@@ -18,6 +18,7 @@ from attrs import define, field
 Stamp: TypeAlias = tuple[float, int]
 AT_DEADLINE = 0
 AT_GRACE = 1
+FIRST: Stamp = (-math.inf, AT_DEADLINE)
 events = itertools.count(2)
 
 

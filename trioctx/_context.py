@@ -50,7 +50,7 @@ import trio
 from trio.lowlevel import current_task, enable_ki_protection
 
 from . import _nesting
-from ._clock import events
+from ._clock import FIRST, events
 from ._errors import ContextCancelled, describe
 from ._lineage import first_end
 from ._nesting import innermost
@@ -149,7 +149,7 @@ class Context(Place):
             scope.shield = True
         if limit != math.inf:
             scope.deadline = limit
-            if limit <= self._opened[0]:
+            if limit <= trio.current_time():
                 scope.cancel()
         self._spawned = self._body_done = False
         self._ordinary = 0
@@ -198,12 +198,12 @@ class Context(Place):
         limit = self._limit
         self._shield = None
         if links == (outer,) or not (links or self._kind.detaches):
-            self._links = ()
+            self._links = self._kin = ()
             self._shielded = False
+            self._floor = FIRST if links and not self._floating else run.stamp()
         else:
             given = self._find_place(outer)
-            for link in self._links:
-                limit = min(limit, link.deadline)
+            self._floor = run.stamp()
         if outer is None or self._shielded:
             self._deadline = limit
         else:
@@ -215,7 +215,7 @@ class Context(Place):
                 outer._below[self] = None
         self._task = task
         self._index = len(task.child_nurseries)
-        self._opened = (run.now(), next(events))
+        self._order = next(events)
         tokens: list[Token[Any]] | tuple[()] = ()
         if given:
             tokens = []
@@ -249,7 +249,8 @@ class Context(Place):
             why = self._failure(exc)
             if why is not None:
                 self._explain(why)
-                self._record(why)
+                if self._record(why):
+                    self._tell_below(describe(why))
         left = exc
         if scope is not None:
             try:
@@ -319,7 +320,8 @@ class Context(Place):
         if self._links:
             self._unlink(run)
         if self._below:
-            self._tell_below("the block was left")
+            end = self._ending() or self._end_by_closing()
+            self._tell_below(None if end is None else describe(end.cause))
 
     def _unwrapped(self, exc: BaseException | None, raised: BaseException) -> BaseException:
         """What is left of the group that a nursery made of the body's `exc`.

@@ -30,6 +30,7 @@ def _root(name: str) -> Context:
     root._state = "open"
     root._shielded = root._floating = False
     root._outer = root._ground = None
+    root._kin = ()
     return root
 
 
@@ -335,6 +336,6 @@ def _limit(ctx: Context, deadline: float, now: float, cause: BaseException | str
     else:
         assert ctx._run is not None
         ctx._due = ctx._run.stamp()
-        ctx._limit = now
+        ctx._limit = deadline
     if deadline < ctx._deadline:
         ctx._deadline = deadline

@@ -10,7 +10,7 @@ from attrs import evolve
 from trio.lowlevel import enable_ki_protection
 
 from . import _checks
-from ._clock import AT_GRACE, Run, Stamp, stamps_everywhere, this_run
+from ._clock import Run, Stamp, stamps_everywhere, this_run
 from ._errors import ContextCancelled, ContextClosed, ContextError, DeadlineExceeded, describe
 from ._links import Links, Watch
 from ._node import End, Event, State
@@ -95,17 +95,7 @@ class Lineage(Links):
 
             assert ctx.deadline <= ctx.parent.deadline
         """
-        if not self._is_floating():
-            return self._deadline
-        earliest = math.inf
-        node: Lineage | None = self
-        while node is not None:
-            outer = node._source_of_blocks()
-            if not node._is_floating():
-                return min(earliest, node._deadline)
-            earliest = min([earliest, node._limit, *(p.deadline for p in node._links)])
-            node = outer
-        return earliest
+        return self._reach(firm=False) if self._is_floating() else self._deadline
 
     def remaining(self) -> float:
         """Seconds left until `deadline`: never negative, `math.inf` without one. Any thread.
@@ -230,13 +220,13 @@ class Lineage(Links):
         now = -math.inf if run is None else run.now()
         if self._due is not None and self._due[0] <= now:
             ends.append(End(self._due, DeadlineExceeded, None, self._deadline_cause))
-        if self._stop is not None and self._grace <= now:
-            ends.append(End((self._grace, AT_GRACE), ContextCancelled, None, self._stop.cause))
+        if self._stop is not None and self._grace[0] <= now:
+            ends.append(End(self._grace, ContextCancelled, None, self._stop.cause))
         return min(ends, key=_moment, default=None)
 
     def _taken_over(self, end: End, *, enclosing: Context | None, source: Context) -> End:
         """The end of `source`, as it counts here."""
-        at = max(end.at, self._opened) if source is enclosing else end.at
+        at = max(end.at, self._floor) if source is enclosing else end.at
         return End(at, end.error, end.node or source, end.cause)
 
     def _end_by_closing(self) -> End | None:
@@ -295,7 +285,9 @@ class Lineage(Links):
             if self._event is not None or self._state == "closed":
                 return False
             self._event = self._event_now(why)
-            return True
+        if self._is_floating():
+            self._ending()  # before a move brings the end of something else
+        return True
 
     def _event_now(self, why: BaseException | None) -> Event:
         if self._run is None:
@@ -357,7 +349,7 @@ def first_end(start: Lineage, *, enclosing: bool = True) -> End | None:
                 todo += [(source, False) for source in node._sources() if source._end is None]
             continue
         end = node._own_end(run)
-        outer = node._source_of_blocks()
+        outer = None if node._state == "new" else node._source_of_blocks()
         for source in node._sources():
             if source is outer and node is start and not enclosing:
                 continue

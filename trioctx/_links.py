@@ -20,6 +20,7 @@ ever keeps nothing. Whether an end *has* come is never decided here but worked o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -46,8 +47,6 @@ class Links(Values):
         Fixed at entry, but for a task that `nursery.start` is about to move: what encloses that
         task may change until the block is left.
         """
-        if self._state == "new":
-            return None
         if self._floating and self._state == "open" and self._outer is self._ground:
             return _nesting.around(self._task)
         return self._outer
@@ -57,31 +56,55 @@ class Links(Values):
 
     def _source_of_blocks(self) -> Context | None:
         """The context around the block, if its end counts here."""
-        return None if self._state == "new" or self._shielded else self._encloser()
+        return None if self._shielded else self._encloser()
 
     def _sources(self) -> tuple[Context, ...]:
+        if self._state == "new":
+            return self._links
         outer = self._source_of_blocks()
-        return self._links if outer is None else (*self._links, outer)
+        kin = self._kin
+        if kin and self._floating:
+            kin = tuple(parent for parent in kin if parent._surrounds(outer))
+        return (*self._links, *kin) if outer is None else (*self._links, *kin, outer)
 
     def _surrounds(self, inner: Context | None) -> bool:
         """Whether the block of this context is around that of `inner`, or is the same.
 
         One step for each task in between, however many blocks there are.
         """
-        if self._state != "open":
+        if self._state != "open" or self._parent is None:
             return False
         here = inner
         while here is not None:
             if here._task is self._task:
-                return self._opened <= here._opened
+                return self._order <= here._order
             here = _nesting.around(here._task) if here._floating else here._ground
         return False
+
+    def _reach(self, *, firm: bool) -> float:
+        """The deadline as it is now, also of a context that is not entered.
+
+        A firm one does not count what encloses a floating context, as that may change: whoever
+        arms a scope with it hears of those others when the floating context is left.
+        """
+        earliest = math.inf
+        seen: set[Links] = {self}
+        todo: list[Links] = [self]
+        while todo:
+            node = todo.pop()
+            if node._state != "new" and not node._is_floating():
+                earliest = min(earliest, node._deadline)
+                continue
+            earliest = min(earliest, node._limit)
+            above = node._links if firm or node._state == "new" else node._sources()
+            todo += [source for source in above if source not in seen]
+            seen.update(above)
+        return earliest
 
     # --- registration ---------------------------------------------------------------------------
 
     def _register(self, item: Context | Watch) -> None:
         """`item` is to be told when this context ends."""
-        fresh: list[Links] = []
         todo: list[tuple[Links, Context | Watch]] = [(self, item)]
         while todo:
             node, below = todo.pop()
@@ -91,10 +114,7 @@ class Links(Values):
             node._below[below] = None
             if first and node._state == "new":
                 # Nobody tells a context that is not entered, so it registers upward itself.
-                fresh.append(node)
                 todo += [(parent, node._me()) for parent in node._links]
-        for node in reversed(fresh):
-            node._deadline = min([node._deadline, *(p._deadline for p in node._links)])
 
     def _unregister(self, item: Context | Watch) -> None:
         todo: list[tuple[Links, Context | Watch]] = [(self, item)]

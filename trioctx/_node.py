@@ -110,7 +110,9 @@ class Node:
     _homes: tuple[Context, ...]  # where a floating context has registered beyond `_outer`
     _shielded: bool
     _shield: Context | None  # the innermost shielded context around it
-    _opened: Stamp
+    _kin: tuple[Context, ...]  # the parents that enclose it from further out than `_outer`
+    _order: int  # what was entered earlier has a lower one
+    _floor: Stamp  # an end of the enclosing block counts from here on
     _tokens: Sequence[Token[Any]]  # what undoes its values
     _entered: Token[Context | None]
 
@@ -122,7 +124,7 @@ class Node:
     _services: dict[trio.CancelScope, None] | None
 
     # set by stop()
-    _grace: float  # when the grace ends
+    _grace: Stamp  # when the grace ends
 
     # set on exit
     _closed: Stamp

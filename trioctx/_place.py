@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from ._errors import describe
+from ._lineage import first_end
 from ._node import Given
 from ._threads import Threads
 from ._values import differing
@@ -25,7 +26,7 @@ class Place(Threads):
         """Find out what is linked, now that `outer` is around; returns the values to set."""
         parents = self._links
         self._shielded = self._is_shielded()
-        self._links = self._linked(outer)
+        self._divide(outer)
         if self._below:
             for parent in parents:
                 parent._unregister(self._me())
@@ -41,16 +42,23 @@ class Place(Threads):
             todo += [parent for parent in node._links if parent._state == "new"]
         return False
 
-    def _linked(self, outer: Context | None) -> tuple[Context, ...]:
-        """The parents whose end does not come from the blocks around."""
+    def _divide(self, outer: Context | None) -> None:
+        """Tell the parents whose end does not come from the blocks around from those that are
+        around."""
         links: dict[Context, None] = {}
+        kin: dict[Context, None] = {}
         for parent in self._links:
             node = parent
             while node._kind.passes and node._state == "new" and node._parent is not None:
                 node = node._parent
-            if node._parent is not None and (self._shielded or not node._encloses(outer)):
+            if node._parent is None:
+                continue
+            if self._shielded or not node._encloses(outer):
                 links[node] = None
-        return tuple(links)
+            else:
+                kin[node] = None
+        self._links = tuple(links)
+        self._kin = tuple(kin)
 
     def _encloses(self, outer: Context | None) -> bool:
         """Whether this context's block is around a new one in `outer`, with no shield between."""
@@ -87,11 +95,13 @@ class Place(Threads):
         run.listeners += len(self._links)
         for link in self._links:
             link._register(self._me())
-            end = link._ending() or link._end_by_closing()
-            if end is not None:
-                scope.cancel(describe(end.cause))
-        if self._event is not None:
-            scope.cancel(describe(self._event.cause))
+            limit = link._reach(firm=True)
+            if limit < scope.deadline:
+                scope.deadline = limit
+                self._deadline = min(self._deadline, limit)
+        end = first_end(self, enclosing=False)
+        if end is not None:
+            scope.cancel(describe(end.cause))
 
     def _unlink(self, run: Run) -> None:
         run.listeners -= len(self._links)

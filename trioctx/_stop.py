@@ -11,7 +11,7 @@ import trio
 from trio.lowlevel import enable_ki_protection
 
 from . import _checks
-from ._clock import Run, enter_run
+from ._clock import AT_GRACE, Run, enter_run
 from ._errors import describe
 from ._lineage import Lineage, _first_wins
 from ._links import Links, Watch
@@ -56,14 +56,17 @@ class Stopping(Lineage):
                 f"{self._path()} was made outside any Trio run, so grace={grace!r} has no clock; "
                 "make the context inside trio.run, or pass grace=None"
             )
+        if self._ending() is not None:
+            return
         with _first_wins:
             if self._state == "closed":
                 return
             end = math.inf if run is None else run.now() + limit
+            at = (end, AT_GRACE) if run is None or limit > 0 else run.stamp()
             if self._stop is None:
-                self._grace = end
+                self._grace = at
                 self._stop = self._event_now(why)
-            self._grace = min(self._grace, end)
+            self._grace = min(self._grace, at)
             self._limit = min(self._limit, end)
             self._deadline = min(self._deadline, end)
         if run is None:
@@ -87,7 +90,8 @@ class Stopping(Lineage):
         def tell(item: Context | Watch, linked: bool) -> None:
             run = item._run
             if not isinstance(item, Watch):
-                item._deadline = min(item._deadline, end)
+                if item._state == "open":
+                    item._deadline = min(item._deadline, end)
             elif stopping and item._stops and run is not None:
                 run.call(item._scope.cancel)
                 return
@@ -153,7 +157,7 @@ class Stopping(Lineage):
         run_of(self)
         await trio.lowlevel.checkpoint()
         while not self.stopping:
-            with Region(self._me(), stops=True):
+            with Region(self._me(), stops=True, firm=False):
                 await trio.sleep_forever()
 
     async def wait_done(self) -> None:
@@ -172,7 +176,7 @@ class Stopping(Lineage):
         run_of(self)
         await trio.lowlevel.checkpoint()
         while not self.done:
-            with Region(self._me(), stops=False):
+            with Region(self._me(), stops=False, firm=False):
                 await trio.sleep_forever()
 
 
@@ -188,18 +192,23 @@ def run_of(ctx: Links) -> Run:
 
 @final
 class Region(Watch):
-    """A block that ends, quietly, when its context ends; with `stops` also when it is stopped."""
+    """A block that ends, quietly, when its context ends; with `stops` also when it is stopped.
 
-    __slots__ = ()
+    One that is not `firm` may end earlier, where somebody looks again.
+    """
+
+    __slots__ = ("_firm",)
+
+    def __init__(self, ctx: Context, *, stops: bool, firm: bool = True) -> None:
+        super().__init__(ctx, stops=stops)
+        self._firm = firm
 
     @enable_ki_protection
     def __enter__(self) -> None:
         ctx = self._ctx
         run = self._run = run_of(ctx)
         self._scope.__enter__()
-        if not ctx._is_floating():
-            # What encloses a floating context may change, and its deadline with it: Trio knows.
-            self._scope.deadline = ctx._deadline
+        self._scope.deadline = ctx._reach(firm=self._firm)
         run.listeners += 1
         ctx._register(self)
         if ctx.stopping if self._stops else ctx.done:

@@ -13,7 +13,7 @@ from trio.lowlevel import current_task
 from . import _checks, _nesting
 from ._errors import ContextCancelled, DeadlineExceeded
 from ._node import Given
-from ._stop import Stopping
+from ._stop import Stopping, run_of
 from ._values import ENTERED, differing
 
 if TYPE_CHECKING:
@@ -144,13 +144,14 @@ class Tasks(Stopping):
             raise RuntimeError(self._no_nursery("cannot start tasks", "call ctx.start inside"))
         _checks.function("async_fn", async_fn)
         given: Given = ()
-        if _nesting.current() is not self:
+        if ENTERED.get() is not self or _nesting.current() is not self:
             given = (*differing(self._child_values()), (ENTERED, self))
 
         async def child(task_status: trio.TaskStatus[Any]) -> None:
             for var, value in given:
                 var.set(value)
-            await async_fn(*args, task_status=task_status)
+            made = async_fn(*args, task_status=task_status)
+            await _checks.coroutine("async_fn", made, async_fn)
 
         self._spawned = True
         self._ordinary += 1
@@ -228,13 +229,14 @@ class Tasks(Stopping):
             name = async_fn
         self._spawned = True
         try:
-            if _nesting.current() is self:
+            if ENTERED.get() is self and _nesting.current() is self:
                 nursery.start_soon(wrapper, coro, name=name)
             else:
                 start = partial(nursery.start_soon, wrapper, coro, name=name)
                 self._child_values().run(start)
         except BaseException:
             coro.close()
+            run_of(self)
             raise
 
     def _no_nursery(self, problem: str, remedy: str) -> str:
@@ -252,14 +254,18 @@ class Tasks(Stopping):
 
     def _child_values(self) -> contextvars.Context:
         """What a child starts with: this context's values, and what `VAR.set` did in its block."""
-        values = self._copy_values()
+        values = self._mapping().copy()
+        values.run(ENTERED.set, self._me())
         caller = _nesting.current()
-        if not self._surrounds(caller):
+        if caller is None or not self._surrounds(caller):
             return values
-        # What the contexts between here and the caller installed is not the child's.
+        # What the contexts between here and the caller installed is not the child's; if the caller
+        # inherited its variables from elsewhere, none of them are.
         undone: dict[contextvars.ContextVar[Any], Any] = {ENTERED: Token.MISSING}
-        node = caller
-        while node is not None and node is not self:
+        node = ENTERED.get()
+        while node is not self:
+            if node is None:
+                return values
             for token in reversed(node._tokens):
                 undone[token.var] = token.old_value
             node = node._encloser()

@@ -64,13 +64,9 @@ class Values(Node):
             print(ctx.run(request_id.get))
         """
         _checks.function("fn", fn)
-        return self._copy_values().run(fn, *args, **kwargs)
-
-    def _copy_values(self) -> contextvars.Context:
-        """The values to run something under, as in this context's block."""
         values = self._mapping().copy()
-        values.run(ENTERED.set, self._me())
-        return values
+        values.run(ENTERED.set, ENTERED.get())  # only the values are others, the place is the same
+        return values.run(fn, *args, **kwargs)
 
     def __getitem__(self, var: ContextVar[T]) -> T:
         """The value of `var` here. `KeyError` if it has none. O(1) at any depth.
