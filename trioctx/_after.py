@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Callable
 from contextvars import copy_context
+from functools import partial
 from typing import TYPE_CHECKING, TypeVarTuple, final
 
 import trio
@@ -48,8 +49,8 @@ def after_func(ctx: Context, fn: Callable[[*Ts], object], *args: *Ts) -> AfterFu
         handle.stop()
     """
     check_context("ctx", ctx)
-    _checks.function("fn", fn)
-    handle = AfterFunc(ctx, run_of(ctx), lambda: fn(*args))
+    _checks.sync_function("fn", fn)
+    handle = AfterFunc(ctx, run_of(ctx), partial(fn, *args))
     if ctx._parent is not None and (ctx._state != "closed" or ctx.cancelled):
         trio.lowlevel.spawn_system_task(handle._wait, name=fn, context=copy_context())
     return handle
@@ -67,10 +68,10 @@ class AfterFunc:
 
     __slots__ = ("_call", "_ctx", "_lock", "_region", "_run")
 
-    def __init__(self, ctx: Context, run: Run, call: Callable[[], object]) -> None:
+    def __init__(self, ctx: Context, run: Run, call: partial[object]) -> None:
         self._ctx = ctx
         self._run = run
-        self._call: Callable[[], object] | None = call
+        self._call: partial[object] | None = call
         self._region = Region(ctx, stops=False)
         self._lock = threading.Lock()
 
@@ -88,7 +89,7 @@ class AfterFunc:
         self._run.call(self._region._scope.cancel)
         return True
 
-    def _take(self) -> Callable[[], object] | None:
+    def _take(self) -> partial[object] | None:
         """The call, to the one who asks first."""
         with self._lock:
             call, self._call = self._call, None
@@ -105,6 +106,6 @@ class AfterFunc:
             call = self._take() if self._ctx.cancelled else None
             if call is not None:
                 try:
-                    call()
+                    _checks.sync_result("fn", call(), call.func)
                 except Exception:
-                    _logger.exception("after_func: %r failed", call)
+                    _logger.exception("after_func: %r failed", call.func)

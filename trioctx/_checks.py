@@ -6,6 +6,7 @@ import math
 from collections.abc import Awaitable, Coroutine
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from inspect import iscoroutinefunction
 from numbers import Real
 from types import CoroutineType
 from typing import Any, NoReturn, TypeVar
@@ -87,6 +88,25 @@ def function(parameter: str, value: object) -> None:
         value.close()
         _wrong_type(parameter, value, "the function itself: pass fn, arg instead of fn(arg)")
     _wrong_type(parameter, value, "a function")
+
+
+def sync_function(parameter: str, value: object) -> None:
+    """Refuse what is no sync function."""
+    function(parameter, value)
+    if iscoroutinefunction(value):
+        raise TypeError(
+            f"{parameter} must be a sync function, and {value!r} is async: start_soon it"
+        )
+
+
+def sync_result(parameter: str, made: T, fn: object) -> T:
+    """What calling the sync `fn` made, if it is not a coroutine: then it was async in disguise."""
+    if isinstance(made, Coroutine):
+        made.close()
+        raise TypeError(
+            f"{parameter} must be a sync function, but {fn!r} returned a coroutine: start_soon it"
+        )
+    return made
 
 
 def coroutine(parameter: str, made: Awaitable[T], fn: object) -> Coroutine[Any, Any, T]:

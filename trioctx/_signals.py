@@ -100,6 +100,10 @@ def run(
 
 
 def _check_signals(signals: Iterable[int]) -> tuple[signal.Signals, ...]:
+    if isinstance(signals, str) or not isinstance(signals, Iterable):
+        raise TypeError(
+            f"signals must be several signals such as (signal.SIGTERM,), not {signals!r}"
+        )
     wanted = []
     for number in signals:
         if isinstance(number, bool) or not isinstance(number, int):

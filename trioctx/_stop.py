@@ -56,8 +56,6 @@ class Stopping(Lineage):
                 f"{self._path()} was made outside any Trio run, so grace={grace!r} has no clock; "
                 "make the context inside trio.run, or pass grace=None"
             )
-        if self._ending() is not None:
-            return
         with _first_wins:
             if self._state == "closed":
                 return

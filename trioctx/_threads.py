@@ -50,7 +50,7 @@ class Threads(Tasks):
 
             rows = await ctx.run_in_thread(query, "select 1")
         """
-        _checks.function("sync_fn", sync_fn)
+        _checks.sync_function("sync_fn", sync_fn)
         run_of(self)
         caller = _nesting.current()
         given: Given = ((ENTERED, caller),)
@@ -74,4 +74,4 @@ def _under(given: Given, fn: Callable[[*Ts], T], args: tuple[*Ts]) -> T:
     """Call `fn(*args)` with `given` set; the thread's ContextVars are a copy for this call."""
     for var, value in given:
         var.set(value)
-    return fn(*args)
+    return _checks.sync_result("sync_fn", fn(*args), fn)
