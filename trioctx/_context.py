@@ -274,7 +274,7 @@ class Context(Place):
         if exc is not None:
             self._fail(exc)
         self._body_done = True
-        if not self._ordinary:
+        if self._services:
             self._end_services()
         left = exc
         try:

@@ -214,6 +214,8 @@ class Lineage(Links):
 
     def _own_end(self, run: Run | None) -> End | None:
         """The first thing that ended this very node."""
+        if self._event is None and self._due is None and self._stop is None:
+            return None
         ends: list[End] = []
         if self._event is not None:
             ends.append(End(self._event.seen_from(run), ContextCancelled, None, self._event.cause))
@@ -338,6 +340,8 @@ def first_end(start: Lineage, *, enclosing: bool = True) -> End | None:
     contexts nest without bound; sources that lead back to where one came from add nothing.
     """
     run = start._run
+    if not start._sources():
+        return start._own_end(run)
     known: dict[Lineage, End | None] = {}
     todo: list[tuple[Lineage, bool]] = [(start, False)]
     while todo:

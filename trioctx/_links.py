@@ -87,6 +87,8 @@ class Links(Values):
         A firm one does not count what encloses a floating context, as that may change: whoever
         arms a scope with it hears of those others when the floating context is left.
         """
+        if self._state != "new" and not self._floating:
+            return self._deadline
         earliest = math.inf
         seen: set[Links] = {self}
         todo: list[Links] = [self]
@@ -106,20 +108,17 @@ class Links(Values):
     def _register(self, item: Context | Watch) -> None:
         """`item` is to be told when this context ends."""
         todo: list[tuple[Links, Context | Watch]] = [(self, item)]
-        while todo:
-            node, below = todo.pop()
+        for node, below in todo:
             if node._below is None:
                 node._below = {}
-            first = not node._below
-            node._below[below] = None
-            if first and node._state == "new":
+            if not node._below and node._state == "new":
                 # Nobody tells a context that is not entered, so it registers upward itself.
                 todo += [(parent, node._me()) for parent in node._links]
+            node._below[below] = None
 
     def _unregister(self, item: Context | Watch) -> None:
         todo: list[tuple[Links, Context | Watch]] = [(self, item)]
-        while todo:
-            node, below = todo.pop()
+        for node, below in todo:
             if node._below is not None:
                 node._below.pop(below, None)
                 if not node._below and node._state == "new":

@@ -45,20 +45,20 @@ class Place(Threads):
     def _divide(self, outer: Context | None) -> None:
         """Tell the parents whose end does not come from the blocks around from those that are
         around."""
-        links: dict[Context, None] = {}
-        kin: dict[Context, None] = {}
+        links: tuple[Context, ...] = ()
+        kin: tuple[Context, ...] = ()
         for parent in self._links:
             node = parent
             while node._kind.passes and node._state == "new" and node._parent is not None:
                 node = node._parent
-            if node._parent is None:
+            if node._parent is None or node in links:
                 continue
             if self._shielded or not node._encloses(outer):
-                links[node] = None
+                links += (node,)
             else:
-                kin[node] = None
-        self._links = tuple(links)
-        self._kin = tuple(kin)
+                kin += (node,)
+        self._links = links
+        self._kin = kin
 
     def _encloses(self, outer: Context | None) -> bool:
         """Whether this context's block is around a new one in `outer`, with no shield between."""
@@ -93,13 +93,15 @@ class Place(Threads):
         run = self._run
         assert run is not None
         run.listeners += len(self._links)
+        ended = self._event is not None
         for link in self._links:
             link._register(self._me())
+            ended = ended or link.done
             limit = link._reach(firm=True)
             if limit < scope.deadline:
                 scope.deadline = limit
                 self._deadline = min(self._deadline, limit)
-        end = first_end(self, enclosing=False)
+        end = first_end(self, enclosing=False) if ended else None
         if end is not None:
             scope.cancel(describe(end.cause))
 

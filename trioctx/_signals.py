@@ -99,7 +99,7 @@ def run(
     return trio.run(main, **trio_options)
 
 
-def _check_signals(signals: Iterable[int]) -> tuple[signal.Signals, ...]:
+def _check_signals(signals: object) -> tuple[signal.Signals, ...]:
     if isinstance(signals, str) or not isinstance(signals, Iterable):
         raise TypeError(
             f"signals must be several signals such as (signal.SIGTERM,), not {signals!r}"

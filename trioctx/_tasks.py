@@ -165,13 +165,15 @@ class Tasks(Stopping):
     # --- how they run ---------------------------------------------------------------------------
 
     async def _ordinary_child(self, coro: Coroutine[Any, Any, object]) -> None:
+        # One handler, and the cancelled first: ten thousand tasks may come by here at once.
         try:
             await coro
         except BaseException as exc:
-            self._fail(exc)
-            raise
-        finally:
+            if type(exc) is not trio.Cancelled:
+                self._fail(exc)
             self._child_done()
+            raise
+        self._child_done()
 
     async def _started_child(
         self,
@@ -205,12 +207,14 @@ class Tasks(Stopping):
 
     def _child_done(self) -> None:
         self._ordinary -= 1
-        if self._body_done and not self._ordinary:
+        if self._body_done and self._services:
             self._end_services()
 
     def _end_services(self) -> None:
-        for scope in list(self._services or ()):
-            scope.cancel("the block needs its services no longer")
+        """End the services if nobody is left whom they serve."""
+        if not self._ordinary:
+            for scope in list(self._services or ()):
+                scope.cancel("the block needs its services no longer")
 
     def _start_child(
         self,
