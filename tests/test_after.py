@@ -1,7 +1,9 @@
 """after_func: a call that waits for a context to end."""
 
+import gc
 import logging
 import threading
+import weakref
 from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
@@ -503,6 +505,33 @@ async def test_nothing_is_left_behind(
             ctx.cancel()
     await settle()
     assert trio.lowlevel.current_statistics().tasks_living == before
+
+
+@pytest.mark.parametrize("how", ["called", "stopped", "closed"])
+async def test_no_reference_cycle_is_left(how: str, autojump_clock: trio.testing.MockClock) -> None:
+    """A context somebody waited for is freed without the garbage collector."""
+
+    async def use() -> weakref.ref[Context]:
+        ctx = with_cancel(background())
+        handle = after_func(ctx, int)
+        await settle()
+        if how == "called":
+            ctx.cancel()
+        elif how == "stopped":
+            handle.stop()
+        else:
+            async with ctx:
+                await settle()
+        await settle()
+        return weakref.ref(ctx)
+
+    gc.collect()
+    gc.disable()
+    try:
+        ref = await use()
+        assert ref() is None
+    finally:
+        gc.enable()
 
 
 # --- errors in the function -----------------------------------------------------------------------

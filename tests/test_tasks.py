@@ -1133,3 +1133,31 @@ async def test_tasks_end_with_a_linked_parent(
     assert info.value.context is parent
     assert str(info.value.cause) == "enough"
     assert trioctx.current() is background()
+
+
+class AtTheLastMoment(trio.abc.Instrument):
+    """Starts a task when the nursery is closed already, and the block is not yet left."""
+
+    def __init__(self) -> None:
+        self.error: BaseException | None = None
+
+    def task_exited(self, task: trio.lowlevel.Task) -> None:
+        if task.name == "the last":
+            try:
+                self.ctx.start_soon(nothing)
+            except RuntimeError as error:
+                self.error = error
+
+    ctx: trioctx.Context
+
+
+def test_starting_when_trio_has_closed_the_nursery() -> None:
+    """Trio's refusal is passed on, and the coroutine is closed."""
+    late = AtTheLastMoment()
+
+    async def main() -> None:
+        async with with_cancel(background()) as late.ctx:
+            late.ctx.start_soon(trio.lowlevel.checkpoint, name="the last")
+
+    trio.run(main, instruments=[late])
+    assert isinstance(late.error, RuntimeError)

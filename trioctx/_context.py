@@ -50,7 +50,7 @@ import trio
 from trio.lowlevel import current_task, enable_ki_protection
 
 from . import _nesting
-from ._clock import FIRST, events
+from ._clock import BEFORE, FIRST, events
 from ._errors import ContextCancelled, describe
 from ._lineage import first_end
 from ._nesting import innermost
@@ -276,10 +276,9 @@ class Context(Place):
         self._body_done = True
         if self._services:
             self._end_services()
-        left = exc
+        left: BaseException | None = None
         try:
-            if await self._manager.__aexit__(exc_type, exc, tb):
-                left = None
+            await self._manager.__aexit__(exc_type, exc, tb)
         except BaseException as error:
             left = self._unwrapped(exc, error)
         self._leave()
@@ -349,7 +348,7 @@ class Context(Place):
             caught = self._scope is not None and self._scope.cancelled_caught
             rest = None if left is None else self._without_own_end(left)
             caught = caught or rest is not left
-            self._settle(rest)
+            self._settle(exc, rest)
             if rest is not None and rest is not exc:
                 _raise(rest)
             if rest is None and caught:
@@ -379,14 +378,21 @@ class Context(Place):
         end = first_end(self, enclosing=False)
         return None if end is None or end.at > self._closed else end
 
-    def _settle(self, left: BaseException | None) -> None:
+    def _settle(self, exc: BaseException | None, left: BaseException | None) -> None:
         """Remember an end that came about through plain Trio, now that the block is left."""
         why = None if left is None else self._failure(left)
         if why is not None:
             self._explain(why)
-        if self._event is None and self._ending() is None:
-            assert self._closed is not None
+        if self._event is not None:
+            return
+        end = self._ending()
+        if end is None:
             self._event = Event(self._closed, why)
+        elif end.node is None and isinstance(exc, trio.Cancelled) and exc.source == "explicit":
+            # Its deadline passed, but Trio keeps the first reason why a scope was cancelled: that
+            # was a plain cancel(), which nobody noticed before the deadline.
+            self._event = Event((end.at[0], BEFORE), None)
+            self._end = None
 
 
 def _raise(error: BaseException) -> NoReturn:

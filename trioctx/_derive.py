@@ -200,7 +200,10 @@ def with_value(
 
 
 def with_values(
-    parent: Context, values: Mapping[ContextVar[Any], Any], *, name: str | None = None
+    parent: Context,
+    values: Mapping[ContextVar[Any], Any] | Context,
+    *,
+    name: str | None = None,
 ) -> Context:
     """A context in which several variables have values: one block instead of several.
 

@@ -301,8 +301,8 @@ class Lineage(Links):
         """`why` explains a cancellation that was noticed without a cause."""
         if self._event is not None and self._event.noticed:
             self._event = evolve(self._event, cause=why, noticed=False)
-            if self._end is not None and self._end.node is None:
-                self._end = evolve(self._end, cause=why)
+            assert self._end is not None  # that is how it was noticed
+            self._end = evolve(self._end, cause=why)
 
     def _deliver(self, reason: str | None) -> None:
         """Hand the end to Trio, here and below."""
