@@ -51,7 +51,7 @@ from trio.lowlevel import current_task, enable_ki_protection
 
 from . import _nesting
 from ._clock import BEFORE, FIRST, events
-from ._errors import ContextCancelled, describe
+from ._errors import ContextCancelled, DeadlineExceeded, describe
 from ._lineage import first_end
 from ._nesting import innermost
 from ._node import End, Event
@@ -149,8 +149,8 @@ class Context(Place):
             scope.shield = True
         if limit != math.inf:
             scope.deadline = limit
-            if limit <= trio.current_time():
-                scope.cancel()
+            # Only looking makes Trio see that the deadline has passed already.
+            bool(scope.cancel_called)
         self._spawned = self._body_done = False
         self._ordinary = 0
         self._services = None
@@ -298,7 +298,6 @@ class Context(Place):
                 home._unregister(self)
         self._closed = (run.now(), next(events))
         self._state = "closed"
-        self._closing = None
         below = self._below_in_task
         if innermost[task] is not self or (below is not None and below._state == "closed"):
             _nesting.pop_out_of_order(task, self, below)
@@ -388,7 +387,12 @@ class Context(Place):
         end = self._ending()
         if end is None:
             self._event = Event(self._closed, why)
-        elif end.node is None and isinstance(exc, trio.Cancelled) and exc.source == "explicit":
+        elif (
+            end.node is None
+            and end.error is DeadlineExceeded
+            and isinstance(exc, trio.Cancelled)
+            and exc.source == "explicit"
+        ):
             # Its deadline passed, but Trio keeps the first reason why a scope was cancelled: that
             # was a plain cancel(), which nobody noticed before the deadline.
             self._event = Event((end.at[0], BEFORE), None)

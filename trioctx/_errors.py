@@ -77,7 +77,19 @@ class ContextClosed(ContextError):
             pass
         late = trioctx.with_cancel(ctx)
         assert isinstance(late.cause, trioctx.ContextClosed)
+
+    Two of the same context are equal.
     """
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (
+            type(other) is ContextClosed
+            and self.context is not None
+            and self.context is other.context
+        )
+
+    def __hash__(self) -> int:
+        return hash((ContextClosed, id(self.context)))
 
 
 def describe(cause: BaseException | None) -> str | None:

@@ -235,11 +235,9 @@ class Lineage(Links):
         """What the closing of this block is for those below it."""
         if self._state != "closed":
             return None
-        if self._closing is None:
-            self._closing = ContextClosed(
-                f"the block of {self._path()} was left", context=self._me()
-            )
-        return End(self._closed, ContextCancelled, None, self._closing)
+        # Made anew for each who asks: kept here, it would be a reference cycle.
+        cause = ContextClosed(f"the block of {self._path()} was left", context=self._me())
+        return End(self._closed, ContextCancelled, None, cause)
 
     # --- cancel ---------------------------------------------------------------------------------
 

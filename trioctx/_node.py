@@ -13,7 +13,7 @@ import trio
 from attrs import define, field, frozen
 
 from ._clock import Run, Stamp
-from ._errors import ContextClosed, ContextError
+from ._errors import ContextError
 
 if TYPE_CHECKING:
     from ._context import Context
@@ -128,7 +128,6 @@ class Node:
 
     # set on exit
     _closed: Stamp
-    _closing: ContextClosed | None
 
     def __init__(
         self, kind: Kind, parent: Context | None, run: Run | None, name: str | None, given: Given

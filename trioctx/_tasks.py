@@ -145,12 +145,13 @@ class Tasks(Stopping):
         _checks.function("async_fn", async_fn)
         given: Given = ()
         if ENTERED.get() is not self or _nesting.current() is not self:
-            given = (*differing(self._child_values()), (ENTERED, self))
+            given = differing(self._child_values())
 
         async def child(task_status: trio.TaskStatus[Any]) -> None:
             for var, value in given:
                 var.set(value)
-            made = async_fn(*args, task_status=task_status)
+            status = _Status(self._me(), task_status)
+            made = async_fn(*args, task_status=status)
             await _checks.coroutine("async_fn", made, async_fn)
 
         self._spawned = True
@@ -303,6 +304,22 @@ class Tasks(Stopping):
         end = self._ending()
         ended_by = None if end is None else end.node or self
         return node is ended_by or node._surrounds(self._me())
+
+
+class _Status:
+    """A `task_status` that also takes the task over from the caller, for threads it starts."""
+
+    __slots__ = ("_before", "_ctx", "_status")
+
+    def __init__(self, ctx: Context, status: trio.TaskStatus[Any]) -> None:
+        self._ctx = ctx
+        self._status = status
+        self._before = ENTERED.get()
+
+    def started(self, value: object = None) -> None:
+        self._status.started(value)
+        if ENTERED.get() is self._before:
+            ENTERED.set(self._ctx)
 
 
 def leaves(exc: BaseException) -> Iterator[BaseException]:
