@@ -22,6 +22,8 @@ def _wrong_type(parameter: str, value: object, wanted: str) -> NoReturn:
 
 def seconds(parameter: str, value: float) -> float:
     """`value` as a duration: a float, not negative, `math.inf` allowed."""
+    if type(value) is int and 0 <= value < 1 << 53:  # no need to ask an abstract base class
+        return float(value)
     if type(value) is not float:
         value = _number(parameter, value, "a number of seconds (math.inf for no limit)")
     if value >= 0.0:

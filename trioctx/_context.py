@@ -54,7 +54,7 @@ from ._clock import BEFORE, FIRST, events
 from ._errors import ContextCancelled, DeadlineExceeded, describe
 from ._lineage import first_end
 from ._nesting import innermost
-from ._node import End, Event
+from ._node import Event
 from ._place import Place
 from ._stop import run_of
 from ._tasks import leaves, named
@@ -259,7 +259,7 @@ class Context(Place):
             except BaseException as error:
                 left = error
         self._leave()
-        if left is None and (scope is None or not scope.cancel_called):
+        if exc is None and left is None:
             return False
         return self._outcome(exc, left)
 
@@ -284,7 +284,7 @@ class Context(Place):
         self._leave()
         self._nursery = None
         assert self._scope is not None
-        if left is None and not self._scope.cancel_called:
+        if exc is None and left is None and not self._scope.cancelled_caught:
             return False
         return self._outcome(exc, left)
 
@@ -351,7 +351,7 @@ class Context(Place):
             if rest is not None and rest is not exc:
                 _raise(rest)
             if rest is None and caught:
-                end = self._end_apart()
+                end = first_end(self, enclosing=False)
                 if end is not None and not (end.node is None and end.error is ContextCancelled):
                     if left is None or left is not exc or not isinstance(left, end.error):
                         _raise(self._error(end))
@@ -363,7 +363,7 @@ class Context(Place):
     def _without_own_end(self, exc: BaseException) -> BaseException | None:
         """`exc` without the errors that only tell of this context's own end."""
 
-        end = self._end_apart()
+        end = first_end(self, enclosing=False)
 
         def tells(leaf: BaseException) -> bool:
             return end is not None and named(leaf) is (end.node or self)
@@ -371,11 +371,6 @@ class Context(Place):
         if isinstance(exc, BaseExceptionGroup):
             return exc if exc.split(tells)[0] is None else exc.split(tells)[1]
         return None if tells(exc) else exc
-
-    def _end_apart(self) -> End | None:
-        """How this closed context ended, apart from the blocks around it."""
-        end = first_end(self, enclosing=False)
-        return None if end is None or end.at > self._closed else end
 
     def _settle(self, exc: BaseException | None, left: BaseException | None) -> None:
         """Remember an end that came about through plain Trio, now that the block is left."""
@@ -385,8 +380,9 @@ class Context(Place):
         if self._event is not None:
             return
         end = self._ending()
-        if end is None:
+        if end is None or end.at == self._closed:
             self._event = Event(self._closed, why)
+            self._end = None
         elif (
             end.node is None
             and end.error is DeadlineExceeded

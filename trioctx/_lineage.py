@@ -197,12 +197,11 @@ class Lineage(Links):
             end = first_end(self)
             if end is None and self._event is None:
                 end = self._notice()
-            if end is not None and (self._state != "closed" or end.at <= self._closed):
-                self._end = end
+            self._end = end
         return self._end
 
     def _notice(self) -> End | None:
-        """See whether the scope was cancelled by somebody who knows only Trio."""
+        """See whether the open scope was cancelled by somebody who knows only Trio."""
         scope = self._scope
         if scope is None or self._state != "open" or self._run is not this_run():
             return None
@@ -211,6 +210,14 @@ class Lineage(Links):
             return None
         self._event = Event(self._run.stamp(), None, noticed=True)
         return self._own_end(self._run)
+
+    def _before_closing(self, end: End | None) -> End | None:
+        """`end`, if it came while the block was open; else a cancellation that nobody noticed."""
+        if self._state != "closed" or (end is not None and end.at <= self._closed):
+            return end
+        if self._event is None and self._scope is not None and self._scope.cancel_called:
+            return End(self._closed, ContextCancelled, None, None)
+        return None
 
     def _own_end(self, run: Run | None) -> End | None:
         """The first thing that ended this very node."""
@@ -339,7 +346,7 @@ def first_end(start: Lineage, *, enclosing: bool = True) -> End | None:
     """
     run = start._run
     if not start._sources():
-        return start._own_end(run)
+        return start._before_closing(start._own_end(run))
     known: dict[Lineage, End | None] = {}
     todo: list[tuple[Lineage, bool]] = [(start, False)]
     while todo:
@@ -360,9 +367,8 @@ def first_end(start: Lineage, *, enclosing: bool = True) -> End | None:
                 taken = node._taken_over(theirs, enclosing=outer, source=source)
                 if end is None or taken.at <= end.at:
                     end = taken
-        if node is not start:
-            closing = node._end_by_closing()
-            if closing is not None and (end is None or closing.at < end.at):
-                end = closing
+        end = node._before_closing(end)
+        if end is None and node is not start:
+            end = node._end_by_closing()
         known[node] = end
     return known[start]
