@@ -403,9 +403,9 @@ class Driver:
         worker = self.worker(task)
         if worker is None or (inside and not worker.blocks and worker.home is self.background):
             return None
-        if isinstance(command, tuple):
-            if spared_entry(command[0].node, worker.around.node, self.nodes):
-                return None
+        entered = command[0].node if isinstance(command, tuple) else None
+        if entered and spared_entry(entered, worker.around.node, self.nodes):
+            return None
         worker.commands.send_nowait(command)
         return worker
 

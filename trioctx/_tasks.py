@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVarTuple
 
 import trio
-from trio.lowlevel import current_task
+from trio.lowlevel import current_task, enable_ki_protection
 
 from . import _checks, _nesting
 from ._errors import ContextCancelled, DeadlineExceeded
@@ -71,6 +71,7 @@ class Tasks(Stopping):
             )
         return self._scope
 
+    @enable_ki_protection
     def start_soon(
         self,
         async_fn: Callable[[*Ts], Awaitable[object]],
@@ -99,6 +100,7 @@ class Tasks(Stopping):
         self._start_child("start_soon", self._ordinary_child, async_fn, args, name)
         self._ordinary += 1
 
+    @enable_ki_protection
     def start_service(
         self,
         async_fn: Callable[[*Ts], Awaitable[object]],
