@@ -54,7 +54,7 @@ class Node:
     scope: bool = False
     nursery: bool = False
     interrupted: bool = False  # Trio's Cancelled came out of the body or of a child
-    stood: Values = field(default_factory=dict)  # values, once entered
+    stood: Values = field(default_factory=dict)  # its parent's and its own, then as at entry
 
     def __repr__(self) -> str:
         return f"#{self.number}"
@@ -90,6 +90,7 @@ class Model:
         node = Node(next(self._numbers), parents, given, detaches)
         if deadline < math.inf:
             node.due = (self._moment(deadline, 0), deadline, cause)
+        node.stood = {**(parents[0].stood if parents else {}), **(given or {})}
         above = () if detaches else parents
         node.told = min([deadline, *(self.deadline(parent) for parent in above)])
         return node
@@ -100,6 +101,7 @@ class Model:
         linked = any(not encloses(parent, around) for parent in passed_through(node))
         node.scope = node.given is None or nursery or node.shielded or linked
         node.stood = {**variables, **installed(node, around)}
+        node.parents = tuple(passed_through(node))  # settled at entry
         node.around, node.nursery = around, nursery
         node.state, node.opened = "open", self._stamp()
         return node.stood
@@ -182,12 +184,6 @@ class Model:
         above = [source for source, _ in self.sources(node) if source not in path]
         stopped = node.stopped is not None or self.done(node)
         return stopped or any(self.stopping(source, path) for source in above)
-
-    def values(self, node: Node) -> Values:
-        """Before it is entered its parent's and its own; then those that stood at entry."""
-        if node.state != "new":
-            return node.stood
-        return {**self.values(node.parents[0]), **(node.given or {})}
 
     def _outcome(self, node: Node) -> set[End] | Literal["travels"]:
         """What the block raises, by the table in the contract."""

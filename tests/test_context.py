@@ -373,14 +373,3 @@ def test_entering_with_a_nursery_outside_a_run_is_refused() -> None:
     with pytest.raises(RuntimeError, match=r"trio\.run"):
         ctx.__aenter__().send(None)
     assert ctx.state == "new"
-
-
-async def test_a_plain_cancel_before_the_deadline_is_no_timeout(autojump_clock: MockClock) -> None:
-    """Nobody looks before the deadline has passed as well: still the cancellation was first."""
-    with trioctx.with_timeout(trioctx.background(), 3) as ctx:
-        ctx.cancel_scope.cancel()
-        with trio.CancelScope(shield=True):
-            await trio.sleep(5)
-        await trio.sleep(1)
-    assert isinstance(ctx.err, trioctx.ContextCancelled)
-    assert ctx.cause is None

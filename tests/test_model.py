@@ -156,54 +156,6 @@ programs = st.lists(st.lists(steps, max_size=10), max_size=10).map(
     lambda parts: [step for part in parts for step in part]
 )
 
-# --- known disagreements -------------------------------------------------------------------------
-
-# Where contract and code are known to differ, the driver keeps out of the way. Take a number out to
-# see the difference; each function says what it is.
-KNOWN = {2, 3, 6, 7, 9}
-
-
-def spared_entry(node: Node, around: Node, nodes: list[Node]) -> bool:
-    """Whether to leave out that `node` is entered.
-
-    2: a parent entered inside the block of its own child is ended by its own closing.
-    7: a value context entered later than what was derived from it never counts as its parent.
-    """
-    inside = 2 in KNOWN and above(node, around)
-    derived = [each for each in nodes if each is not node and above(node, each)]
-    late = 7 in KNOWN and bool(node.given) and any(each.state != "new" for each in derived)
-    return inside or late
-
-
-def spared_look(ctx: trioctx.Context) -> None:
-    """3: not looked at before entry, a merge says the end of a linked parent, though that of the
-    parent around it came first."""
-    if 3 in KNOWN:
-        _ = ctx.err
-
-
-def spared_values(node: Node, told: Values, model: Model) -> Values:
-    """6: a context not entered has the values its parent had when it was made, not has now."""
-    return told if node.state == "new" and 6 in KNOWN else model.values(node)
-
-
-def spared_advance(nodes: list[Node], model: Model) -> bool:
-    """9: a block whose deadline passes while one inside it is already cancelled, and still there,
-    takes that for a plain Trio cancellation of its own."""
-    return 9 in KNOWN and any(each.state == "open" and model.ends(each) for each in nodes)
-
-
-def above(node: Node, other: Node | None) -> bool:
-    """Whether `other` is `node`, or comes from it."""
-    seen: set[Node] = set()
-    todo = [other]
-    while todo:
-        one = todo.pop()
-        if one is not None and one not in seen:
-            seen.add(one)
-            todo += [one.around, *one.parents]
-    return node in seen
-
 
 # --- the driver ----------------------------------------------------------------------------------
 
@@ -271,7 +223,6 @@ class Worker:
 
     async def _block(self, pair: Pair, how: How) -> None:
         outside = self.variables
-        spared_look(pair.ctx)
         raised: BaseException | None = None
         try:
             if how == "with":
@@ -393,7 +344,7 @@ class Driver:
                 cause, known = self.cause(kind)
                 if self.accepted(pair, lambda: pair.ctx.stop(cause, grace=grace)):
                     self.model.stop(pair.node, known, math.inf if grace is None else grace)
-            case Advance(seconds) if not spared_advance(self.nodes, self.model):
+            case Advance(seconds):
                 self.clock.jump(seconds)
                 self.model.now += seconds
         await wait_all_tasks_blocked()
@@ -402,9 +353,6 @@ class Driver:
         """Tell a task what to do."""
         worker = self.worker(task)
         if worker is None or (inside and not worker.blocks and worker.home is self.background):
-            return None
-        entered = command[0].node if isinstance(command, tuple) else None
-        if entered and spared_entry(entered, worker.around.node, self.nodes):
             return None
         worker.commands.send_nowait(command)
         return worker
@@ -536,7 +484,7 @@ class Driver:
             "cancelled": (ctx.cancelled, err is not None),
             "done": (ctx.done, model.done(node)),
             "stopping": (ctx.stopping, model.stopping(node)),
-            "values": (values, spared_values(node, values, model)),
+            "values": (values, node.stood),
         }
         for name, (actual, expected) in told.items():
             self.expect(actual == expected, f"{node}.{name} is {actual}, not {expected}")

@@ -16,7 +16,6 @@ from attrs import define, field
 # A deadline has rank 0, the end of a stop's grace 1, and events are numbered in the order in which
 # they happened: at the same instant the deadline wins.
 Stamp: TypeAlias = tuple[float, int]
-BEFORE = -1
 AT_DEADLINE = 0
 AT_GRACE = 1
 FIRST: Stamp = (-math.inf, AT_DEADLINE)

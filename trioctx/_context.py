@@ -50,8 +50,8 @@ import trio
 from trio.lowlevel import current_task, enable_ki_protection
 
 from . import _nesting
-from ._clock import BEFORE, FIRST, events
-from ._errors import ContextCancelled, DeadlineExceeded, describe
+from ._clock import FIRST, events
+from ._errors import ContextCancelled, describe
 from ._lineage import first_end
 from ._nesting import innermost
 from ._node import Event
@@ -347,7 +347,7 @@ class Context(Place):
             caught = self._scope is not None and self._scope.cancelled_caught
             rest = None if left is None else self._without_own_end(left)
             caught = caught or rest is not left
-            self._settle(exc, rest)
+            self._settle(rest)
             if rest is not None and rest is not exc:
                 _raise(rest)
             if rest is None and caught:
@@ -372,7 +372,7 @@ class Context(Place):
             return exc if exc.split(tells)[0] is None else exc.split(tells)[1]
         return None if tells(exc) else exc
 
-    def _settle(self, exc: BaseException | None, left: BaseException | None) -> None:
+    def _settle(self, left: BaseException | None) -> None:
         """Remember an end that came about through plain Trio, now that the block is left."""
         why = None if left is None else self._failure(left)
         if why is not None:
@@ -382,16 +382,6 @@ class Context(Place):
         end = self._ending()
         if end is None or end.at == self._closed:
             self._event = Event(self._closed, why)
-            self._end = None
-        elif (
-            end.node is None
-            and end.error is DeadlineExceeded
-            and isinstance(exc, trio.Cancelled)
-            and exc.source == "explicit"
-        ):
-            # Its deadline passed, but Trio keeps the first reason why a scope was cancelled: that
-            # was a plain cancel(), which nobody noticed before the deadline.
-            self._event = Event((end.at[0], BEFORE), None)
             self._end = None
 
 

@@ -213,8 +213,10 @@ class Lineage(Links):
 
     def _before_closing(self, end: End | None) -> End | None:
         """`end`, if it came while the block was open; else a cancellation that nobody noticed."""
-        if self._state != "closed" or (end is not None and end.at <= self._closed):
+        if self._state != "closed" or (end is not None and end.at < self._closed):
             return end
+        if end is not None and end.at == self._closed and end.node is None:
+            return end  # noticed on exit; if it names a node, it is what others made of the closing
         if self._event is None and self._scope is not None and self._scope.cancel_called:
             return End(self._closed, ContextCancelled, None, None)
         return None
@@ -233,9 +235,11 @@ class Lineage(Links):
             ends.append(End(self._grace, ContextCancelled, None, self._stop.cause))
         return min(ends, key=_moment, default=None)
 
-    def _taken_over(self, end: End, *, enclosing: Context | None, source: Context) -> End:
-        """The end of `source`, as it counts here."""
-        at = max(end.at, self._floor) if source is enclosing else end.at
+    def _taken_over(self, end: End, source: Context) -> End:
+        """The end of `source`, as it counts here: of a block that is only around, from entry on."""
+        at = end.at
+        if self._state != "new" and source not in self._links and source not in self._kin:
+            at = max(at, self._floor)
         return End(at, end.error, end.node or source, end.cause)
 
     def _end_by_closing(self) -> End | None:
@@ -358,13 +362,12 @@ def first_end(start: Lineage, *, enclosing: bool = True) -> End | None:
                 todo += [(source, False) for source in node._sources() if source._end is None]
             continue
         end = node._own_end(run)
-        outer = None if node._state == "new" else node._source_of_blocks()
         for source in node._sources():
-            if source is outer and node is start and not enclosing:
+            if node is start and not enclosing and source not in node._links:
                 continue
             theirs = source._end or known.get(source)
             if theirs is not None:
-                taken = node._taken_over(theirs, enclosing=outer, source=source)
+                taken = node._taken_over(theirs, source)
                 if end is None or taken.at <= end.at:
                     end = taken
         end = node._before_closing(end)
