@@ -320,6 +320,7 @@ class Context(Place):
         if self._below:
             end = self._ending() or self._end_by_closing()
             self._tell_below(None if end is None else describe(end.cause))
+            self._below = None
 
     def _unwrapped(self, exc: BaseException | None, raised: BaseException) -> BaseException:
         """What is left of the group that a nursery made of the body's `exc`.
