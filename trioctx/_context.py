@@ -140,7 +140,10 @@ class Context(Place):
             task = current_task()
         except RuntimeError:
             self._refuse_entry()
-        listener = None if self._listen is None else self._listen(self)
+        listener = None
+        if self._listen is not None:
+            run_of(self)
+            listener = self._listen(self)
         limit = self._begin(task)
         manager = self._manager = trio.open_nursery(strict_exception_groups=True)
         nursery = self._nursery = await manager.__aenter__()
