@@ -54,7 +54,7 @@ from ._clock import FIRST, events
 from ._errors import ContextCancelled, describe
 from ._lineage import first_end
 from ._nesting import innermost
-from ._node import Event
+from ._node import End, Event
 from ._place import Place
 from ._stop import run_of
 from ._tasks import leaves, named
@@ -355,7 +355,7 @@ class Context(Place):
             if rest is not None and rest is not exc:
                 _raise(rest)
             if rest is None and caught:
-                end = first_end(self, enclosing=False)
+                end = self._end_apart()
                 if end is not None and not (end.node is None and end.error is ContextCancelled):
                     if left is None or left is not exc or not isinstance(left, end.error):
                         _raise(self._error(end))
@@ -366,8 +366,7 @@ class Context(Place):
 
     def _without_own_end(self, exc: BaseException) -> BaseException | None:
         """`exc` without the errors that only tell of this context's own end."""
-
-        end = first_end(self, enclosing=False)
+        end = self._end_apart()
 
         def tells(leaf: BaseException) -> bool:
             return end is not None and named(leaf) is (end.node or self)
@@ -375,6 +374,11 @@ class Context(Place):
         if isinstance(exc, BaseExceptionGroup):
             return exc if exc.split(tells)[0] is None else exc.split(tells)[1]
         return None if tells(exc) else exc
+
+    def _end_apart(self) -> End | None:
+        """How this context ended, apart from the blocks around it."""
+        end, apart = self._ending(), first_end(self, enclosing=False)
+        return end if end == apart else apart
 
     def _settle(self, left: BaseException | None) -> None:
         """Remember an end that came about through plain Trio, now that the block is left."""
