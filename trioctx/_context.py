@@ -51,7 +51,7 @@ from trio.lowlevel import current_task, enable_ki_protection
 
 from . import _nesting
 from ._clock import FIRST, events
-from ._errors import ContextCancelled, describe
+from ._errors import ContextCancelled, describe, raise_as_it_is
 from ._lineage import first_end
 from ._nesting import innermost
 from ._node import End, Event
@@ -353,12 +353,12 @@ class Context(Place):
             caught = caught or rest is not left
             self._settle(rest)
             if rest is not None and rest is not exc:
-                _raise(rest)
+                raise_as_it_is(rest)
             if rest is None and caught:
                 end = self._end_apart()
                 if end is not None and not (end.node is None and end.error is ContextCancelled):
                     if left is None or left is not exc or not isinstance(left, end.error):
-                        _raise(self._error(end))
+                        raise_as_it_is(self._error(end))
                     rest = left
             return rest is None
         finally:
@@ -391,13 +391,3 @@ class Context(Place):
         if end is None or end.at == self._closed:
             self._event = Event(self._closed, why)
             self._end = None
-
-
-def _raise(error: BaseException) -> NoReturn:
-    """Raise `error` with the context it has, not that of the exception being handled."""
-    context = error.__context__
-    try:
-        raise error
-    finally:
-        error.__context__ = context
-        del error, context

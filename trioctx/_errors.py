@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import trio
 
@@ -101,3 +101,13 @@ def describe(cause: BaseException | None) -> str | None:
         return text
     name = type(cause).__name__
     return f"{name}: {text}" if text else name
+
+
+def raise_as_it_is(error: BaseException) -> NoReturn:
+    """Raise `error` with the context it has, not that of the exception being handled."""
+    context = error.__context__
+    try:
+        raise error
+    finally:
+        error.__context__ = context
+        del error, context
