@@ -264,7 +264,10 @@ class Context(Place):
         self._leave()
         if exc is None and left is None:
             return False
-        return self._outcome(exc, left)
+        try:
+            return self._outcome(exc, left)
+        finally:
+            del exc, left  # or their tracebacks, which hold this frame, would be a cycle
 
     @enable_ki_protection
     async def __aexit__(
@@ -289,7 +292,10 @@ class Context(Place):
         assert self._scope is not None
         if exc is None and left is None and not self._scope.cancelled_caught:
             return False
-        return self._outcome(exc, left)
+        try:
+            return self._outcome(exc, left)
+        finally:
+            del exc, left  # or their tracebacks, which hold this frame, would be a cycle
 
     def _leave(self) -> None:
         """From here on the block counts as left."""
