@@ -22,6 +22,7 @@ ORDER = [
     "_values",
     "_nesting",
     "_links",
+    "_ends",
     "_lineage",
     "_stop",
     "_tasks",

@@ -30,6 +30,8 @@ class Run:
     now: Callable[[], float]
     # How many links and watches are alive: with none, nobody has to be told of an end.
     listeners: int = field(default=0, init=False)
+    # Goes up when something may have ended: while it stands, what was found open still is.
+    epoch: int = field(default=0, init=False)
 
     def stamp(self) -> Stamp:
         """This moment. Any thread."""
@@ -70,10 +72,15 @@ def enter_run() -> Run | None:
     return run
 
 
+def all_runs() -> list[Run]:
+    """The runs that live."""
+    return list(_runs)
+
+
 def stamps_everywhere() -> tuple[Stamp, dict[Run, Stamp]]:
     """This moment for a context that was made outside any run: as each run that lives sees it.
 
     The first stamp is for runs that do not live yet: earlier than anything in them.
     """
     order = next(events)
-    return (-math.inf, order), {run: (run.now(), order) for run in list(_runs)}
+    return (-math.inf, order), {run: (run.now(), order) for run in all_runs()}

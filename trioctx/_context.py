@@ -24,8 +24,9 @@ Each question has one place, and one module, from the bottom up:
 * `_values.py`: which values? A `contextvars.Context`, copied at entry.
 * `_nesting.py`: which block is a task in? By Trio's tree of nurseries, never by a ContextVar.
 * `_links.py`: who is above, who is below, who has to be told?
-* `_lineage.py`: has it ended, when, by whom, why? Worked out from time stamps when asked: an end
-  is not propagated, so an enclosed context costs its parent nothing.
+* `_ends.py`: has it ended, when, by whom, why? Worked out from time stamps when asked: an end is
+  not propagated, so an enclosed context costs its parent nothing.
+* `_lineage.py`: what does it tell of that, and of itself? How is it cancelled?
 * `_stop.py`, `_tasks.py`, `_threads.py`: what can a context do? One capability each.
 * `_place.py`: where does a block stand that is being entered, what is linked to it?
 * here: the order of things when a block begins and ends.
@@ -42,17 +43,17 @@ raises. Both are protected against `KeyboardInterrupt`, so nothing is ever half-
 from __future__ import annotations
 
 import math
-from contextvars import Token, copy_context
+from contextvars import copy_context
 from types import TracebackType
-from typing import Any, NoReturn, final
+from typing import NoReturn, final
 
 import trio
 from trio.lowlevel import current_task, enable_ki_protection
 
 from . import _nesting
 from ._clock import FIRST, events
+from ._ends import first_end
 from ._errors import ContextCancelled, describe, raise_as_it_is
-from ._lineage import first_end
 from ._nesting import innermost
 from ._node import End, Event
 from ._place import Place
@@ -204,9 +205,13 @@ class Context(Place):
             self._links = self._kin = ()
             self._shielded = False
             self._floor = FIRST if links and not self._floating else run.stamp()
+            self._alive = run.epoch if outer is None else outer._alive
+            if self._event is not None or self._stop is not None:
+                self._alive = -1
         else:
             given = self._find_place(outer)
             self._floor = run.stamp()
+            self._alive = -1
         if outer is None or self._shielded:
             self._deadline = limit
         else:
@@ -219,12 +224,7 @@ class Context(Place):
         self._task = task
         self._index = len(task.child_nurseries)
         self._order = next(events)
-        tokens: list[Token[Any]] | tuple[()] = ()
-        if given:
-            tokens = []
-            for var, value in given:
-                tokens.append(var.set(value))
-        self._tokens = tokens
+        self._tokens = [var.set(value) for var, value in given] if given else ()
         self._vars = copy_context()
         if self._given:
             self._mixed = True
@@ -327,6 +327,7 @@ class Context(Place):
         if self._links:
             self._unlink(run)
         if self._below:
+            run.epoch += 1
             end = self._ending() or self._end_by_closing()
             self._tell_below(None if end is None else describe(end.cause))
             self._below = None

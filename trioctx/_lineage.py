@@ -1,4 +1,4 @@
-"""Lineage: a context's deadline, and whether, by what and why it has ended."""
+"""Lineage: what a context tells of itself, its deadline and its end; cancelling it."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from attrs import evolve
 from trio.lowlevel import enable_ki_protection
 
 from . import _checks
-from ._clock import Run, Stamp, stamps_everywhere, this_run
-from ._errors import ContextCancelled, ContextClosed, ContextError, DeadlineExceeded, describe
-from ._links import Links, Watch
+from ._clock import this_run
+from ._ends import Ends, first_end
+from ._errors import ContextError, DeadlineExceeded, describe
+from ._links import Watch
 from ._node import End, Event, State
 
 if TYPE_CHECKING:
@@ -22,18 +23,9 @@ if TYPE_CHECKING:
 # handler may cancel while the thread it interrupts does.
 _first_wins = threading.RLock()
 
-_LINEAGE_SHOWN = 8
 
-
-class Lineage(Links):
-    """The end of a context is worked out when somebody asks, from time stamps.
-
-    Each node remembers what was done to it and when. Its end is the earliest of its own (cancel,
-    deadline, end of a stop's grace) and those of its sources; an end of the enclosing block counts
-    from the moment of entry, the closing of any other block is an end for what is below it. Where
-    two are equal the outer one wins. What was found is final, because all that can be recorded
-    later is later in time.
-    """
+class Lineage(Ends):
+    """Who a context is, and what it tells of its deadline and its end."""
 
     __slots__ = ()
 
@@ -68,18 +60,6 @@ class Lineage(Links):
             assert trioctx.with_cancel(ctx).state == "new"
         """
         return self._state
-
-    def _path(self) -> str:
-        """`background.with_cancel('serve').with_timeout`, as Go prints a context."""
-        parts: list[str] = []
-        node: Lineage | None = self
-        while node is not None and len(parts) < _LINEAGE_SHOWN:
-            kind = node._kind.name
-            parts.append(kind if node._label is None else f"{kind}({node._label!r})")
-            node = node._parent
-        if node is not None:
-            parts.append("...")
-        return ".".join(reversed(parts))
 
     # --- deadline -------------------------------------------------------------------------------
 
@@ -194,7 +174,9 @@ class Lineage(Links):
     def _ending(self) -> End | None:
         """How this context ended, if it has."""
         if self._end is None:
-            end = first_end(self)
+            run = self._run
+            alive = run is not None and self._is_alive(run.epoch, run.now())
+            end = None if alive else first_end(self)
             if end is None and self._event is None:
                 end = self._notice()
             self._end = end
@@ -209,46 +191,8 @@ class Lineage(Links):
         if scope.deadline <= self._run.now() or not scope.cancel_called:
             return None
         self._event = Event(self._run.stamp(), None, noticed=True)
+        self._next_epoch()
         return self._own_end(self._run)
-
-    def _before_closing(self, end: End | None) -> End | None:
-        """`end`, if it came while the block was open; else a cancellation that nobody noticed."""
-        if self._state != "closed" or (end is not None and end.at < self._closed):
-            return end
-        if end is not None and end.at == self._closed and end.node is None:
-            return end  # noticed on exit; if it names a node, it is what others made of the closing
-        if self._event is None and self._scope is not None and self._scope.cancel_called:
-            return End(self._closed, ContextCancelled, None, None)
-        return None
-
-    def _own_end(self, run: Run | None) -> End | None:
-        """The first thing that ended this very node."""
-        if self._event is None and self._due is None and self._stop is None:
-            return None
-        ends: list[End] = []
-        if self._event is not None:
-            ends.append(End(self._event.seen_from(run), ContextCancelled, None, self._event.cause))
-        now = -math.inf if run is None else run.now()
-        if self._due is not None and self._due[0] <= now:
-            ends.append(End(self._due, DeadlineExceeded, None, self._deadline_cause))
-        if self._stop is not None and self._grace[0] <= now:
-            ends.append(End(self._grace, ContextCancelled, None, self._stop.cause))
-        return min(ends, key=_moment, default=None)
-
-    def _taken_over(self, end: End, source: Context) -> End:
-        """The end of `source`, as it counts here: of a block that is only around, from entry on."""
-        at = end.at
-        if self._state != "new" and source not in self._links and source not in self._kin:
-            at = max(at, self._floor)
-        return End(at, end.error, end.node or source, end.cause)
-
-    def _end_by_closing(self) -> End | None:
-        """What the closing of this block is for those below it."""
-        if self._state != "closed":
-            return None
-        # Made anew for each who asks: kept here, it would be a reference cycle.
-        cause = ContextClosed(f"the block of {self._path()} was left", context=self._me())
-        return End(self._closed, ContextCancelled, None, cause)
 
     # --- cancel ---------------------------------------------------------------------------------
 
@@ -296,15 +240,10 @@ class Lineage(Links):
             if self._event is not None or self._state == "closed":
                 return False
             self._event = self._event_now(why)
+        self._next_epoch()
         if self._is_floating():
             self._ending()  # before a move brings the end of something else
         return True
-
-    def _event_now(self, why: BaseException | None) -> Event:
-        if self._run is None:
-            at, elsewhere = stamps_everywhere()
-            return Event(at, why, elsewhere)
-        return Event(self._run.stamp(), why)
 
     def _explain(self, why: BaseException) -> None:
         """`why` explains a cancellation that was noticed without a cause."""
@@ -336,42 +275,3 @@ class Lineage(Links):
 
         if self._below and (self._run is None or self._run.listeners):
             self._spread(tell)
-
-
-def _moment(end: End) -> Stamp:
-    return end.at
-
-
-def first_end(start: Lineage, *, enclosing: bool = True) -> End | None:
-    """The first end of `start`: its own or one of its sources', each of theirs likewise.
-
-    Without `enclosing`, what `start` has from the blocks around it does not count. Iterative, as
-    contexts nest without bound; sources that lead back to where one came from add nothing.
-    """
-    run = start._run
-    if not start._sources():
-        return start._before_closing(start._own_end(run))
-    known: dict[Lineage, End | None] = {}
-    todo: list[tuple[Lineage, bool]] = [(start, False)]
-    while todo:
-        node, ready = todo.pop()
-        if not ready:
-            if node not in known:
-                known[node] = None
-                todo.append((node, True))
-                todo += [(source, False) for source in node._sources() if source._end is None]
-            continue
-        end = node._own_end(run)
-        for source in node._sources():
-            if node is start and not enclosing and source not in node._links:
-                continue
-            theirs = source._end or known.get(source)
-            if theirs is not None:
-                taken = node._taken_over(theirs, source)
-                if end is None or taken.at <= end.at:
-                    end = taken
-        end = node._before_closing(end)
-        if end is None and node is not start:
-            end = node._end_by_closing()
-        known[node] = end
-    return known[start]

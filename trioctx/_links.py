@@ -15,7 +15,7 @@ a watch                        a region or a waiting task that has to be told
 
 Registration is one dict entry, made on entry and taken away on exit, so a parent that lives for
 ever keeps nothing. Whether an end *has* come is never decided here but worked out by whoever asks
-(`_lineage.py`): telling only wakes Trio.
+(`_ends.py`): telling only wakes Trio.
 """
 
 from __future__ import annotations

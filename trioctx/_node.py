@@ -23,6 +23,7 @@ State: TypeAlias = Literal["new", "open", "closed"]
 Given: TypeAlias = tuple[tuple[ContextVar[Any], Any], ...]
 
 _NO_VALUES = contextvars.Context()
+_LINEAGE_SHOWN = 8
 
 
 @frozen
@@ -113,6 +114,7 @@ class Node:
     _kin: tuple[Context, ...]  # the parents that enclose it from further out than `_outer`
     _order: int  # what was entered earlier has a lower one
     _floor: Stamp  # an end of the enclosing block counts from here on
+    _alive: int  # in this epoch of the run nothing but its deadline can have ended it
     _tokens: Sequence[Token[Any]]  # what undoes its values
     _entered: Token[Context | None]
 
@@ -154,6 +156,18 @@ class Node:
             self._deadline = parent.deadline
         else:
             self._deadline = parent._deadline
+
+    def _path(self) -> str:
+        """`background.with_cancel('serve').with_timeout`, as Go prints a context."""
+        parts: list[str] = []
+        node: Node | None = self
+        while node is not None and len(parts) < _LINEAGE_SHOWN:
+            kind = node._kind.name
+            parts.append(kind if node._label is None else f"{kind}({node._label!r})")
+            node = node._parent
+        if node is not None:
+            parts.append("...")
+        return ".".join(reversed(parts))
 
     def _me(self) -> Context:
         """This node as what it always is: only the topmost layer has instances."""

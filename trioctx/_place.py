@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from ._ends import first_end
 from ._errors import describe
-from ._lineage import first_end
 from ._node import Given
 from ._threads import Threads
 from ._values import differing
@@ -35,11 +35,13 @@ class Place(Threads):
     def _is_shielded(self) -> bool:
         """Whether it, or an ancestor that is not entered, was made by `without_cancel`."""
         todo: list[Place] = [self]
-        while todo:
-            node = todo.pop()
+        seen: set[Place] = set()
+        for node in todo:
             if node._kind.detaches:
                 return True
-            todo += [parent for parent in node._links if parent._state == "new"]
+            above = [p for p in node._links if p._state == "new" and p not in seen]
+            seen.update(above)
+            todo += above
         return False
 
     def _divide(self, outer: Context | None) -> None:

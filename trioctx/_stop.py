@@ -67,6 +67,7 @@ class Stopping(Lineage):
             self._grace = min(self._grace, at)
             self._limit = min(self._limit, end)
             self._deadline = min(self._deadline, end)
+        self._next_epoch()
         if run is None:
             self._begin_stop(end)
         else:
