@@ -387,3 +387,14 @@ def test_a_context_made_outside_can_serve_several_runs() -> None:
     trio.run(main, True, clock=MockClock(autojump_threshold=0))
     assert [type(ctx.err) for ctx in kept] == [trioctx.DeadlineExceeded] * 2
     assert trioctx.with_cancel(parent).cause is WHY
+
+
+async def test_the_closings_of_one_context_are_equal() -> None:
+    """Made for each who asks, so that nothing is kept; in a set they are one."""
+    with trioctx.with_cancel(trioctx.background()) as closed:
+        pass
+    with trioctx.with_cancel(trioctx.background()) as other:
+        pass
+    causes = {trioctx.with_cancel(closed).cause, trioctx.with_timeout(closed, 1).cause}
+    assert len(causes) == 1
+    assert trioctx.with_cancel(other).cause not in causes

@@ -514,3 +514,24 @@ async def test_nothing_is_kept_of_a_moved_context(autojump_clock: MockClock) -> 
             await trio.sleep(2)
             gc.collect()
             assert [ref() for ref in refs] == [None]
+
+
+async def test_a_parent_further_out_in_a_task_that_may_move(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """With nothing but the task's own blocks around: the parent encloses, and is no link."""
+    seen: list[trioctx.Context] = []
+
+    async def child(task_status: trio.TaskStatus[None]) -> None:
+        with trioctx.with_cancel(trioctx.background()) as outer:
+            with trioctx.with_cancel(trioctx.background()):
+                with trioctx.with_timeout(outer, 5) as inner:
+                    seen.append(inner)
+                    outer.cancel("enough")
+                    await trio.sleep_forever()
+        task_status.started()
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(child)
+    assert str(seen[0].cause) == "enough"
+    assert trio.current_time() == 0

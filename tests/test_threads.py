@@ -664,3 +664,13 @@ def test_a_thread_that_outlives_the_run() -> None:
     go_on.set()
     done.wait()
     assert seen == [background(), True, "enough"]
+
+
+async def test_a_function_that_returns_a_coroutine(autojump_clock: trio.testing.MockClock) -> None:
+    """Async in disguise: refused when it shows, and the coroutine is closed."""
+
+    async def query() -> None:
+        raise AssertionError
+
+    with pytest.raises(TypeError, match="sync_fn must be a sync function"):
+        await trioctx.background().run_in_thread(lambda: query())
