@@ -87,7 +87,7 @@ async def test_the_second_signal_cancels() -> None:
 
 
 async def test_a_third_signal_has_its_usual_effect(stray: list[int]) -> None:
-    """Once cancelled the block receives none: who insists ends a shutdown that hangs."""
+    """After the second none is received any more: who insists ends a shutdown that hangs."""
     async with trioctx.with_signals(trioctx.current()) as ctx:
         with trio.CancelScope(shield=True):
             for number in (signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
@@ -95,6 +95,18 @@ async def test_a_third_signal_has_its_usual_effect(stray: list[int]) -> None:
     assert str(ctx.cause) == "received SIGINT"
     assert stray == [signal.SIGTERM]
     stray.clear()
+
+
+async def test_signals_are_received_while_the_block_cleans_up(stray: list[int]) -> None:
+    """Also after something else has cancelled it: the first one does not hit the process."""
+    with trio.CancelScope() as scope:
+        async with trioctx.with_signals(trioctx.current()) as ctx:
+            scope.cancel()
+            with trio.CancelScope(shield=True):
+                await receive(signal.SIGTERM)
+            await trio.sleep_forever()
+    assert ctx.stopping
+    assert stray == []
 
 
 async def test_two_signals_at_once_are_a_first_and_a_second() -> None:

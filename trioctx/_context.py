@@ -163,8 +163,7 @@ class Context(Place):
         if self._below:
             self._catch_up()
         if listener is not None:
-            self.start_service(listener, name=self.name)
-            self._spawned = False
+            self._start_listener(listener)
         return self
 
     def _refuse_entry(self) -> NoReturn:

@@ -26,10 +26,10 @@ def with_signals(
 ) -> Context:
     """A context that a signal stops; a second signal cancels it. For `async with` only.
 
-    The first does `ctx.stop("received SIGTERM", grace=grace)`, the next `ctx.cancel(...)`. They are
-    received from entry on, by a task that does not keep the block open, until the block ends or is
-    cancelled: after that they have their usual effect again, so that whoever insists can end a
-    shutdown that hangs. Go's `signal.NotifyContext`, in two phases.
+    The first does `ctx.stop("received SIGTERM", grace=grace)`, the second `ctx.cancel(...)`. They
+    are received from entry to exit of the block, by a task that does not keep it open; after the
+    second they have their usual effect again, so that whoever insists can end a shutdown that
+    hangs. Go's `signal.NotifyContext`, in two phases.
 
     Args:
         parent: What it ends with and takes its values from.
@@ -131,5 +131,6 @@ def _listen(
                     ctx.stop(cause, grace=grace)
                 else:
                     ctx.cancel(cause)
+                    return
 
     return listen

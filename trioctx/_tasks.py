@@ -193,8 +193,8 @@ class Tasks(Stopping):
         finally:
             self._child_done()
 
-    async def _service(self, coro: Coroutine[Any, Any, object]) -> None:
-        with trio.CancelScope() as scope:
+    async def _service(self, coro: Coroutine[Any, Any, object], shield: bool = False) -> None:
+        with trio.CancelScope(shield=shield) as scope:
             if self._services is None:
                 self._services = {}
             self._services[scope] = None
@@ -207,6 +207,13 @@ class Tasks(Stopping):
                 raise
             finally:
                 del self._services[scope]
+
+    def _start_listener(self, listen: Callable[[], Awaitable[None]]) -> None:
+        """Start a service of the library's own. It goes on while the block cleans up, and does not
+        count as a task that was started."""
+        service = partial(self._service, shield=True)
+        self._start_child("start_service", service, listen, (), self._kind.name)
+        self._spawned = False
 
     def _child_done(self) -> None:
         self._ordinary -= 1
