@@ -28,6 +28,7 @@ ORDER = [
     "_tasks",
     "_threads",
     "_place",
+    "_outcome",
     "_context",
     "_derive",
     "_after",

@@ -29,6 +29,7 @@ Each question has one place, and one module, from the bottom up:
 * `_lineage.py`: what does it tell of that, and of itself? How is it cancelled?
 * `_stop.py`, `_tasks.py`, `_threads.py`: what can a context do? One capability each.
 * `_place.py`: where does a block stand that is being entered, what is linked to it?
+* `_outcome.py`: what does a block raise that was left?
 * here: the order of things when a block begins and ends.
 
 They are layers of one class, because they are aspects of one object on a path where an indirection
@@ -52,18 +53,15 @@ from trio.lowlevel import current_task, enable_ki_protection
 
 from . import _nesting
 from ._clock import FIRST, events
-from ._ends import first_end
-from ._errors import ContextCancelled, describe, raise_as_it_is
+from ._errors import ContextCancelled, describe
 from ._nesting import innermost
-from ._node import End, Event
-from ._place import Place
+from ._outcome import Outcome
 from ._stop import run_of
-from ._tasks import leaves, named
 from ._values import ENTERED
 
 
 @final
-class Context(Place):
+class Context(Outcome):
     """One node of a tree: a deadline, a cancellation with its cause, and values.
 
     Made by `with_cancel`, `with_timeout` and the others, never directly. It can be a parent, be
@@ -330,70 +328,3 @@ class Context(Place):
             end = self._ending() or self._end_by_closing()
             self._tell_below(None if end is None else describe(end.cause))
             self._below = None
-
-    def _unwrapped(self, exc: BaseException | None, raised: BaseException) -> BaseException:
-        """What is left of the group that a nursery made of the body's `exc`.
-
-        The body's own error stays bare where no task was ever started, and its own group always.
-        """
-        if exc is None or not isinstance(raised, BaseExceptionGroup) or len(raised.exceptions) > 1:
-            return raised
-        inner: BaseException = raised.exceptions[0]
-        if isinstance(exc, BaseExceptionGroup):
-            # Trio copies a group to take the Cancelled out.
-            own = {id(leaf) for leaf in leaves(exc)}
-            rest = {id(leaf) for leaf in leaves(inner)}
-            return exc if own == rest else inner if own > rest else raised
-        return exc if inner is exc and not self._spawned else raised
-
-    def _outcome(self, exc: BaseException | None, left: BaseException | None) -> bool:
-        """Decide what a block that did not simply finish raises; True swallows `exc`.
-
-        `left` is what Trio would raise. An error wins, then an enclosing cancellation, which Trio
-        delivers, then the end of this context.
-        """
-        rest: BaseException | None = None
-        try:
-            caught = self._scope is not None and self._scope.cancelled_caught
-            rest = None if left is None else self._without_own_end(left)
-            caught = caught or rest is not left
-            self._settle(rest)
-            if rest is not None and rest is not exc:
-                raise_as_it_is(rest)
-            if rest is None and caught:
-                end = self._end_apart()
-                if end is not None and not (end.node is None and end.error is ContextCancelled):
-                    if left is None or left is not exc or not isinstance(left, end.error):
-                        raise_as_it_is(self._error(end))
-                    rest = left
-            return rest is None
-        finally:
-            del exc, left, rest
-
-    def _without_own_end(self, exc: BaseException) -> BaseException | None:
-        """`exc` without the errors that only tell of this context's own end."""
-        end = self._end_apart()
-
-        def tells(leaf: BaseException) -> bool:
-            return end is not None and named(leaf) is (end.node or self)
-
-        if isinstance(exc, BaseExceptionGroup):
-            return exc if exc.split(tells)[0] is None else exc.split(tells)[1]
-        return None if tells(exc) else exc
-
-    def _end_apart(self) -> End | None:
-        """How this context ended, apart from the blocks around it."""
-        end, apart = self._ending(), first_end(self, enclosing=False)
-        return end if end == apart else apart
-
-    def _settle(self, left: BaseException | None) -> None:
-        """Remember an end that came about through plain Trio, now that the block is left."""
-        why = None if left is None else self._failure(left)
-        if why is not None:
-            self._explain(why)
-        if self._event is not None:
-            return
-        end = self._ending()
-        if end is None or end.at == self._closed:
-            self._event = Event(self._closed, why)
-            self._end = None
