@@ -227,7 +227,8 @@ async def test_another_error_of_accept_ends_the_server(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(trio.SocketListener, "accept", accept)
     with pytest.raises(ExceptionGroup) as caught:
-        await serve_tcp(trioctx.background(), shout, 0)
+        async with serving(shout) as (_, port), await connect(port) as client:
+            await client.receive_some()
     assert caught.group_contains(OSError, match="not listening")
 
 
