@@ -99,11 +99,14 @@ async def serve_tcp(
 
         trioctx.run(main, grace=10)
     """
-    async with contextlib.AsyncExitStack() as opened:
+    # The sockets are closed, and not the listeners: `aclose()` is a checkpoint, whose Cancelled
+    # would take the place of an error that is on its way.
+    with contextlib.ExitStack() as opened:
         listeners: list[trio.SocketListener] = []
         for each in (host,) if isinstance(host, str) else host:
             for listener in await trio.open_tcp_listeners(port, host=each):
-                listeners.append(await opened.enter_async_context(listener))
+                opened.enter_context(listener.socket)
+                listeners.append(listener)
         task_status.started([listener.socket.getsockname()[:2] for listener in listeners])
         await serve_listeners(ctx, handler, listeners, max_connections=max_connections)
 
@@ -140,7 +143,7 @@ class _AcceptLoop:
 
     async def accept(self, listener: trio.SocketListener) -> None:
         """Let clients in until a stop; then close."""
-        async with listener:
+        with listener.socket:
             with self._server.until_stopping():
                 while True:
                     # Room is taken for a client who is there: others may wait at other listeners.
