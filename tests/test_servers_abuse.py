@@ -47,11 +47,12 @@ class Server:
 
     def _port(self) -> int:
         deadline = time.monotonic() + LIMIT
-        while time.monotonic() < deadline:
+        while self.process.poll() is None and time.monotonic() < deadline:
             text = self.log.read_text(encoding="utf-8")
             if found := re.search(rf"listening on {re.escape(HOST)}:(\d+)", text):
                 return int(found[1])
             time.sleep(0.02)
+        text = self.log.read_text(encoding="utf-8")
         raise AssertionError(f"it does not say where it listens: {text}")
 
     def connect(self) -> socket.socket:
