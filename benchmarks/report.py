@@ -15,7 +15,7 @@ HEADER = (
 
 RACE_HEADER = (
     f"  {'':28}{'requests/s':>11}{'server CPU':>12}{'trioctx is':>11}"
-    f"{f'{CONFIDENCE:.0%} interval':>16}  goal"
+    f"{f'{CONFIDENCE:.0%} interval':>16}{'by CPU':>8}  goal"
 )
 
 
@@ -77,6 +77,8 @@ def race_rows(outcome: Outcome) -> list[str]:
         if standing is not outcome.standings[0]:
             low, high = outcome.interval(standing)
             line += f"{f'× {outcome.ratio(standing):.2f}':>11}{f'{low:.2f}-{high:.2f}':>16}"
+            by_processor = outcome.processor_ratio(standing)
+            line += f"{'-' if by_processor is None else f'× {by_processor:.2f}':>8}"
             line += f"  {race_verdict(outcome, standing)}"
         if standing.load_was_the_limit:
             line += "  (the load was the limit: it can answer more)"
@@ -84,25 +86,29 @@ def race_rows(outcome: Outcome) -> list[str]:
     return rows
 
 
+def standing_as_json(outcome: Outcome, standing: Standing) -> dict[str, Any]:
+    contestant = standing.contestant
+    about = {"label": contestant.label, "absent": contestant.absent, "goal": contestant.goal}
+    if not standing.samples:
+        return {**about, "samples": []}
+    return {
+        **about,
+        "rate": standing.rate,
+        "processor": standing.processor,
+        "ratio": outcome.ratio(standing),
+        "interval": outcome.interval(standing),
+        "processor_ratio": outcome.processor_ratio(standing),
+        "load_was_the_limit": standing.load_was_the_limit,
+        "samples": [asdict(sample) for sample in standing.samples],
+    }
+
+
 def race_as_json(outcome: Outcome) -> dict[str, Any]:
     return {
         "name": outcome.race.name,
         "load": outcome.load,
         "conditions": conditions(outcome),
-        "servers": [
-            {
-                "label": standing.contestant.label,
-                "absent": standing.contestant.absent,
-                "goal": standing.contestant.goal,
-                "rate": standing.rate if standing.samples else None,
-                "processor": standing.processor,
-                "ratio": outcome.ratio(standing) if standing.samples else None,
-                "interval": outcome.interval(standing) if standing.samples else None,
-                "load_was_the_limit": standing.load_was_the_limit,
-                "samples": [asdict(sample) for sample in standing.samples],
-            }
-            for standing in outcome.standings
-        ],
+        "servers": [standing_as_json(outcome, standing) for standing in outcome.standings],
     }
 
 

@@ -71,6 +71,11 @@ class Sample:
         return self.requests / self.seconds
 
     @property
+    def each(self) -> float | None:
+        """Seconds of the server's processor for one request."""
+        return None if self.server is None else self.server / self.requests
+
+    @property
     def load_was_the_limit(self) -> bool:
         """The load could not ask for more, and the server could have answered more."""
         server = SATURATED * self.seconds if self.server is None else self.server
@@ -91,7 +96,7 @@ class Standing:
     @property
     def processor(self) -> float | None:
         """Seconds of the server's processor for one request, where the system tells it."""
-        each = [s.server / s.requests for s in self.samples if s.server is not None]
+        each = [sample.each for sample in self.samples if sample.each is not None]
         return statistics.median(each) if each else None
 
     @property
@@ -113,6 +118,13 @@ class Outcome:
 
     def ratio(self, standing: Standing) -> float:
         return statistics.median(self.ratios(standing))
+
+    def processor_ratio(self, standing: Standing) -> float | None:
+        """How many requests trioctx answers in the processor time of one of this one's."""
+        ours = self.standings[0].samples
+        pairs = zip(ours, standing.samples, strict=True)
+        each = [b.each / a.each for a, b in pairs if a.each and b.each]
+        return statistics.median(each) if each else None
 
     def interval(self, standing: Standing) -> tuple[float, float]:
         return bootstrap(self.ratios(standing))
@@ -197,11 +209,16 @@ def environment() -> dict[str, str]:
 
 
 @contextmanager
-def serving(contestant: Contestant, core: int | None, *options: str) -> Iterator[tuple[int, int]]:
+def serving(
+    contestant: Contestant, core: int | None, *, profile_into: Path | None = None
+) -> Iterator[tuple[int, int]]:
     """The process of this server and its port. It never outlives the block."""
+    command = [f"benchmarks.peers.{contestant.module}"]
+    if profile_into is not None:
+        command = ["benchmarks.peers.sampled", *command, str(profile_into)]
     with on_core(core):
         process = subprocess.Popen(
-            [sys.executable, *options, "-m", f"benchmarks.peers.{contestant.module}"],
+            [sys.executable, "-m", *command],
             stdout=subprocess.PIPE,
             text=True,
             env=environment(),

@@ -136,7 +136,7 @@ def test_ratios_are_taken_within_a_round() -> None:
     assert (result.ratio(slow), result.interval(slow)) == (2.0, (2.0, 2.0))
     rows = race_rows(result)
     assert rows[0].split() == ["ours", "200", "2.5", "ms"]
-    assert " ".join(rows[1].split()) == "slow 100 5.0 ms × 2.00 2.00-2.00 >= 10 MISSED"
+    assert " ".join(rows[1].split()) == "slow 100 5.0 ms × 2.00 2.00-2.00 × 2.00 >= 10 MISSED"
     assert "× 1.00" in rows[2]
     assert rows[2].endswith(">= 0.75  (the load was the limit: it can answer more)")
 
