@@ -215,6 +215,19 @@ async def test_a_client_has_so_long_for_a_line(pair: Pair, autojump_clock: MockC
         assert trio.current_time() == pytest.approx(34)
 
 
+async def test_the_time_for_a_line_begins_when_the_last_echo_is_out(
+    autojump_clock: MockClock,
+) -> None:
+    """A client that is slow to receive is not late with its next line."""
+    client, server = lockstep_stream_pair()
+    async with client, served(server, idle_timeout=5):
+        for _ in range(2):
+            await trio.sleep(4)
+            await client.send_all(b"one\n")
+            await trio.sleep(8)
+            assert await receive_exactly(client, 4) == b"one\n"
+
+
 async def test_nothing_is_read_from_a_client_that_does_not_read() -> None:
     """Its echo has to be written first, so it costs one line and one read of memory."""
     client, server = lockstep_stream_pair()

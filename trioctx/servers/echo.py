@@ -69,23 +69,23 @@ async def echo(
     """Serve one client: echo its lines, then take leave of it.
 
     Args:
-        idle_timeout: how many seconds a client may take for a line, from the one before on.
+        idle_timeout: how many seconds a client may take for a line, from the last echo on.
         write_timeout: how many seconds it may take to receive what did not go out at once.
     """
     talk = _Talk(stream)
     try:
         while not talk.finished:
-            with ctx.until_stopping(), trio.move_on_at(talk.last_line + idle_timeout):
+            with ctx.until_stopping(), trio.move_on_at(talk.last_echo + idle_timeout):
                 await talk.keep_pace()
             if not (talk.unsent or talk.look()):
                 if ctx.stopping:
                     break
                 # Lines may have come since the block got its deadline.
-                if trio.current_time() >= talk.last_line + idle_timeout:
+                if trio.current_time() >= talk.last_echo + idle_timeout:
                     talk.finish(b"error: no line for %g seconds\n" % idle_timeout)
             if talk.unsent:
                 with trioctx.with_timeout(ctx, write_timeout):
-                    await stream.send_all(talk.take_unsent())
+                    await talk.send_rest()
         if talk.finished:
             await linger(ctx, stream)
     except (trio.BrokenResourceError, trioctx.DeadlineExceeded) as exc:
@@ -116,7 +116,7 @@ class _Talk:
     _rest: bytes = attrs.field(default=b"", init=False)  # of a line whose end is still to come
     unsent: bytes = attrs.field(default=b"", init=False)
     finished: bool = attrs.field(default=False, init=False)
-    last_line: float = attrs.field(factory=trio.current_time, init=False)
+    last_echo: float = attrs.field(factory=trio.current_time, init=False)
 
     async def keep_pace(self) -> None:
         """Echo line after line, until something is left to send. Cancelled, it loses nothing."""
@@ -134,9 +134,11 @@ class _Talk:
         self._hear(data)
         return True
 
-    def take_unsent(self) -> bytes:
-        unsent, self.unsent = self.unsent, b""
-        return unsent
+    async def send_rest(self) -> None:
+        """Wait until what did not go out at once is sent."""
+        await self._stream.send_all(self.unsent)
+        self.unsent = b""
+        self.last_echo = trio.current_time()
 
     def finish(self, words: bytes) -> None:
         self.unsent += words
@@ -153,7 +155,7 @@ class _Talk:
             return
         before_blank = lines[: _find_blank(lines)]
         if before_blank:
-            self.last_line = trio.current_time()
+            self.last_echo = trio.current_time()
             self.unsent = before_blank[send_nowait(self._stream, before_blank) :]
         if len(before_blank) < len(lines):
             self.finish(_good_bye())
