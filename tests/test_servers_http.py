@@ -179,6 +179,18 @@ def test_an_unknown_method_is_told_from_no_http() -> None:
     assert parse(GET + b"\x16\x03\x01")[1:] == [400]
 
 
+def test_a_part_of_a_request_is_in_message() -> None:
+    """From its first byte to its last; not what waits, and not between two."""
+    parser = RequestParser()
+    assert not parser.in_message
+    parser.feed(GET + POST[:1])
+    assert parser.in_message
+    parser.feed(POST[1:-1])
+    assert parser.in_message
+    parser.feed(POST[-1:])
+    assert not parser.in_message
+
+
 EXPECT = b"POST /form HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nExpect: 100-Continue\r\n\r\n"
 
 

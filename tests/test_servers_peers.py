@@ -106,6 +106,23 @@ async def test_who_is_let_go_is_first_read_to_the_end() -> None:
         await client.aclose()
 
 
+async def test_what_has_come_unnoticed_is_read_before_the_end() -> None:
+    """A stop can be ahead of epoll."""
+    client, server = await open_socket_pair()
+    with Peers(60) as peers:  # which nobody runs
+        ctx = trioctx.with_cancel(trioctx.background())
+        async with client, server, peers.connected(ctx, server, "somebody") as peer:
+            async with trio.open_nursery() as nursery:
+
+                async def receive() -> None:
+                    assert await peer.receive(idle=True) == b"x"
+
+                nursery.start_soon(receive)
+                await trio.testing.wait_all_tasks_blocked()
+                await client.send_all(b"x")
+                peer.let_go()
+
+
 async def test_reading_ahead_is_bounded() -> None:
     """For a stream that is no socket. What does not fit stays where it is, and is not lost."""
     client, server = memory_stream_pair()

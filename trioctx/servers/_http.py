@@ -52,6 +52,7 @@ class RequestParser:
         self._parser = httptools.HttpRequestParser(self)
         self._waiting: deque[Request] = deque()
         self._refusal: int | None = None
+        self._in_message = False
         self._in_head = False
         self._received = 0  # bytes of this message, but for those that came with its first one
         self._target = b""
@@ -97,6 +98,11 @@ class RequestParser:
         return None
 
     @property
+    def in_message(self) -> bool:
+        """Whether a part of a request has come that is not whole yet."""
+        return self._in_message
+
+    @property
     def wants_continue(self) -> bool:
         """Whether the client waits to be asked for the body of the request with this head.
 
@@ -115,7 +121,7 @@ class RequestParser:
     # --- what httptools calls -------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
-        self._in_head = True
+        self._in_message = self._in_head = True
         self._received = 0
         self._target = b""
         self._headers = []
@@ -173,6 +179,7 @@ class RequestParser:
             self._body.append(body)
 
     def on_message_complete(self) -> None:
+        self._in_message = False
         self._received = 0
         self._expects = False
         if self._refusal is None:

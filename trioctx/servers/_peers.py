@@ -133,6 +133,10 @@ class SocketPeer(Peer):
         self._fd = stream.socket.fileno()
         self._readable = True
 
+    def let_go(self) -> None:
+        self._readable = True  # what has come by now may not have been noticed yet
+        super().let_go()
+
     def notice(self, events: int) -> None:
         """Take note of what epoll tells."""
         self._readable = True

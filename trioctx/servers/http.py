@@ -22,6 +22,7 @@ import logging
 import re
 import secrets
 import time
+from collections.abc import Iterable
 from contextvars import ContextVar
 from typing import Final
 
@@ -85,15 +86,16 @@ async def serve_http(
     routes: Routes,
     port: int,
     *,
-    host: str = "127.0.0.1",
+    host: str | Iterable[str] = "127.0.0.1",
     limits: Limits = Limits(),
     max_connections: int | None = None,
     task_status: trio.TaskStatus[list[tuple[str, int]]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Answer requests as `routes` says, until `ctx` is stopped.
 
-    A stop closes what is idle at once. A handler that has begun is answered within the grace; a
-    request that comes later gets 503; both say `Connection: close`.
+    A stop closes what is idle at once. A request of which something has come by then is answered
+    within the grace, one on a connection that was let in later gets 503; both answers say
+    `Connection: close`.
 
     Args:
         ctx, port, host, max_connections, task_status: as for `serve_tcp`.
@@ -118,15 +120,30 @@ async def serve_http(
             await serve_connection(ctx, stream, peers, table, limits)
 
         async with trioctx.with_cancel(ctx, name="http") as server:
-            server.start_service(peers.run, server)
+            # Not before the addresses are bound: where no task has been started yet, an OSError
+            # comes out bare.
             await serve_tcp(
                 server,
                 serve_client,
                 port,
                 host=host,
                 max_connections=max_connections,
-                task_status=task_status,
+                task_status=_BeforeThat(task_status, server, peers),
             )
+
+
+@attrs.frozen
+class _BeforeThat:
+    """Tells that the server has started when the clients are watched."""
+
+    _task_status: trio.TaskStatus[list[tuple[str, int]]]
+    _server: trioctx.Context
+    _peers: Peers
+
+    def started(self, value: list[tuple[str, int]] | None = None) -> None:
+        assert value is not None
+        self._server.start_service(self._peers.run, self._server)
+        self._task_status.started(value)
 
 
 async def serve_connection(
@@ -143,7 +160,8 @@ async def serve_connection(
     """
     client = ctx[client_addr]
     async with peers.connected(ctx, stream, client) as peer:
-        is_there = await _Connection(ctx, client, peer, table, limits).serve()
+        connection = _Connection(ctx, client, peer, table, limits, late=ctx.stopping)
+        is_there = await connection.serve()
     if is_there:
         await linger(ctx, stream)
 
@@ -155,6 +173,7 @@ class _Connection:
     _peer: Peer
     _table: RouteTable
     _limits: Limits
+    _late: bool  # it came when the server was stopping already
     _parser: RequestParser = attrs.field(factory=RequestParser, init=False)
 
     async def serve(self) -> bool:
@@ -194,10 +213,11 @@ class _Connection:
             if request is not None:
                 await trio.lowlevel.checkpoint()
                 return request
-            data = await self._peer.receive(idle=True)
-            if not data:
-                return None
-            self._parser.feed(data)
+            if not self._parser.in_message:
+                data = await self._peer.receive(idle=True)
+                if not data:
+                    return None
+                self._parser.feed(data)
             return self._parser.next_request() or await self._rest_of_request()
         except Refused as exc:
             return Response.of_status(exc.status)
@@ -227,7 +247,7 @@ class _Connection:
         return request
 
     def _find(self, method: str, path: str) -> RequestHandler | Response:
-        if self._peer.let_go_of and self._ctx.stopping:
+        if self._late:
             return Response.of_status(503)
         return self._table.find(method, path)
 
