@@ -1,8 +1,9 @@
 """Where a server's processor time goes: ``python -m benchmarks.profile``.
 
 The server runs under a sampling profiler (`benchmarks.peers.sampled`), loaded as in a race. Each
-sample is counted for the layer that it was in, and the processor time for a request is shared out
-in that proportion; so trioctx and its bare peer can be told apart layer by layer.
+sample is counted for the layer that it was in, without the time that the server had nothing to do,
+and the processor time for a request is shared out in that proportion; so trioctx and its bare peer
+can be told apart layer by layer.
 """
 
 import argparse
@@ -14,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from linecache import getline
@@ -36,6 +37,7 @@ from .servers import (
     own_load,
     races,
     sampled,
+    scheduled,
     serving,
 )
 
@@ -59,6 +61,7 @@ SYSTEM_CALL = re.compile(
     r"\.(recv|recv_into|send|sendmsg|accept|poll|modify|register)\("
     r"|\bos\.(read|write)\(|fn\(self\._sock"
 )
+IDLE = re.compile(r"_epoll\.poll\(")  # Trio's, where a server waits for something to do
 HTTPTOOLS = re.compile(r"\b(feed_data|parse_url|get_method|get_http_version|should_\w+)\(")
 
 TRIO = str(Path(trio.__file__).parent)
@@ -113,6 +116,12 @@ def layer(stack: Sequence[Frame]) -> str:
     return "other"
 
 
+def waiting(stack: Sequence[Frame]) -> bool:
+    """Whether a sample was where an idle server is; a busy one is there too, for a moment."""
+    file, _, line = stack[0]
+    return IDLE.search(getline(file, line)) is not None
+
+
 def short(frame: Frame) -> str:
     """A function, and its file from the package on."""
     file, function, _ = frame
@@ -143,17 +152,27 @@ def profile(race: Race, contestant: Contestant, seconds: float) -> Profile:
             race.check(port)
             own_load(race, port, seconds / 5, for_load)
             taken_from(file, pid)
+            began, before = time.perf_counter(), scheduled(pid)
             sample = sampled(race, "own", (pid, port), seconds, for_load)
+            took, after = time.perf_counter() - began, scheduled(pid)
             told = taken_from(file, pid)
-    return counted(race.name, Standing(contestant, [sample]), told)
+    idle = 0.0
+    if before is not None and after is not None:
+        idle = max(0.0, 1 - (sum(after) - sum(before)) / took)
+    return counted(race.name, Standing(contestant, [sample]), told, idle)
 
 
-def counted(race: str, standing: Standing, told: Iterable[dict[str, Any]]) -> Profile:
+def counted(race: str, standing: Standing, told: Sequence[dict[str, Any]], idle: float) -> Profile:
+    """What was noted, as a `Profile`. ``idle``: the part of the time with nothing to do."""
     layers: Counter[str] = Counter(dict.fromkeys(LAYERS, 0))
     functions: Counter[str] = Counter()
+    waits = sum(entry["samples"] for entry in told if waiting(entry["stack"]))
+    idle_samples = idle * sum(entry["samples"] for entry in told)
+    awake = max(0.0, 1 - idle_samples / waits) if waits else 1.0
     for entry in told:
-        layers[layer(entry["stack"])] += entry["samples"]
-        functions[short(entry["stack"][0])] += entry["samples"]
+        samples = round(entry["samples"] * (awake if waiting(entry["stack"]) else 1))
+        layers[layer(entry["stack"])] += samples
+        functions[short(entry["stack"][0])] += samples
     each = (standing.processor or 1 / standing.rate) / layers.total()
     return Profile(
         race,

@@ -10,8 +10,8 @@ import trio
 import trioctx
 from benchmarks.page import PAGE, PART, PARTS, filled, stored
 from benchmarks.peers import trio_hello
-from benchmarks.profile import LAYERS, layer, main, short
-from benchmarks.servers import races
+from benchmarks.profile import LAYERS, counted, layer, main, short
+from benchmarks.servers import Sample, Standing, races
 
 
 def test_the_page_has_the_stored_figures() -> None:
@@ -93,6 +93,23 @@ def test_a_call_into_c_is_known_by_its_line(line: str, name: str, tmp_path: Path
     file = tmp_path / "called.py"
     file.write_text(f"# first\n{line}\n", encoding="utf-8")
     assert layer([(str(file), "f", 2), (SERVER, "serve", 0), *ABOVE]) == name
+
+
+def test_time_with_nothing_to_do_is_not_shared_out(tmp_path: Path) -> None:
+    """Half of the samples were idle: they are taken from the waiting, and from nothing else."""
+    file = tmp_path / "polled.py"
+    file.write_text("return self._epoll.poll(timeout)\n", encoding="utf-8")
+    told = [
+        {"stack": [(str(file), "get_events", 1), *ABOVE], "samples": 60},
+        {"stack": [(SERVER, "serve", 1), *ABOVE], "samples": 40},
+    ]
+    contestant = races()["echo"].contestants[0]
+    standing = Standing(contestant, [Sample(1000, 1.0, 0.5, 0.2)])
+    profile = counted("echo", standing, told, 0.5)
+    assert profile.samples == 50
+    assert profile.layers["system"] == pytest.approx(0.0001)
+    assert profile.layers["server"] == pytest.approx(0.0004)
+    assert profile.total == pytest.approx(0.0005)
 
 
 def test_a_function_is_named_with_its_file_from_the_package_on() -> None:
