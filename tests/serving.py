@@ -33,9 +33,10 @@ async def served(
     *,
     limits: Limits = USUAL,
     methods: tuple[str, ...] = ("GET",),
+    path: str = "/hello",
 ) -> AsyncIterator[trioctx.Context]:
     """A client at 10.0.0.1:5000 is served, as by the accept loop, until the block is left."""
-    table = RouteTable({(method, "/hello"): handler for method in methods})
+    table = RouteTable({(method, path): handler for method in methods})
 
     async def serve_client(ctx: trioctx.Context, peers: Peers) -> None:
         async with server:
