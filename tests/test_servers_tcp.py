@@ -348,9 +348,11 @@ async def test_two_listeners_share_the_room() -> None:
 
 @pytest.mark.parametrize("bad", [0, -1, True, 1.5, math.inf])
 async def test_max_connections_is_a_count(bad: int) -> None:
-    """Anything else is refused by name."""
-    with pytest.raises(ValueError, match=f"max_connections must .* not {bad!r}"):
-        await serve_tcp(trioctx.background(), shout, 0, max_connections=bad)
+    """Anything else is refused by name, before the server counts as started."""
+    serve = partial(serve_tcp, max_connections=bad)
+    async with trioctx.with_cancel(trioctx.background()) as ctx:
+        with pytest.raises(ValueError, match=f"max_connections must .* not {bad!r}"):
+            await ctx.start(serve, ctx, shout, 0)
 
 
 @pytest.mark.parametrize("room", [None, 2, 1])

@@ -99,6 +99,7 @@ async def serve_tcp(
 
         trioctx.run(main, grace=10)
     """
+    room = make_room(max_connections)
     # The sockets are closed, and not the listeners: `aclose()` is a checkpoint, whose Cancelled
     # would take the place of an error that is on its way.
     with contextlib.ExitStack() as opened:
@@ -108,7 +109,7 @@ async def serve_tcp(
                 opened.enter_context(listener.socket)
                 listeners.append(listener)
         task_status.started([listener.socket.getsockname()[:2] for listener in listeners])
-        await serve_listeners(ctx, handler, listeners, max_connections=max_connections)
+        await serve_all(ctx, handler, listeners, room)
 
 
 async def serve_listeners(
@@ -122,7 +123,27 @@ async def serve_listeners(
 
     For sockets that come from elsewhere, such as a supervisor.
     """
-    room = trio.Semaphore(_room(max_connections))
+    await serve_all(ctx, handler, listeners, make_room(max_connections))
+
+
+def make_room(max_connections: int | None) -> trio.Semaphore:
+    """What a connection takes a place in."""
+    if max_connections is None:
+        return trio.Semaphore(sys.maxsize)
+    if type(max_connections) is not int or max_connections < 1:
+        raise ValueError(
+            f"max_connections must be an int from 1 up, or None, not {max_connections!r}"
+        )
+    return trio.Semaphore(max_connections)
+
+
+async def serve_all(
+    ctx: trioctx.Context,
+    handler: Handler,
+    listeners: Sequence[trio.SocketListener],
+    room: trio.Semaphore,
+) -> None:
+    """The accept loops of one server."""
     where = ", ".join(_format(listener.socket.getsockname()) for listener in listeners)
     async with trioctx.with_cancel(ctx, name=f"server {where}") as server:
         loop = _AcceptLoop(server, handler, room)
@@ -172,11 +193,11 @@ class _AcceptLoop:
         """Accept one client, for whom room has been taken. Returns whether the system could."""
         try:
             stream = await listener.accept()
-        except OSError as exc:
-            if exc.errno not in _EXHAUSTED:
+        except BaseException as exc:
+            self._room.release()
+            if not isinstance(exc, OSError) or exc.errno not in _EXHAUSTED:
                 raise
             _log.warning("accepting nothing for %.1f seconds: %s", _PAUSE, exc)
-            self._room.release()
             return False
         self._server.start_soon(self._serve, stream)
         return True
@@ -222,16 +243,6 @@ async def linger(
             await stream.send_eof()
             async for _ in stream:
                 pass
-
-
-def _room(max_connections: int | None) -> int:
-    if max_connections is None:
-        return sys.maxsize
-    if type(max_connections) is not int or max_connections < 1:
-        raise ValueError(
-            f"max_connections must be an int from 1 up, or None, not {max_connections!r}"
-        )
-    return max_connections
 
 
 def _client(sock: trio.socket.SocketType) -> str:

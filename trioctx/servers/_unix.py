@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import trio
 
 import trioctx
-from trioctx.servers._tcp import Handler, serve_listeners
+from trioctx.servers._tcp import Handler, make_room, serve_all
 
 __all__ = ["serve_unix"]
 
@@ -30,9 +30,10 @@ async def serve_unix(
     Raises:
         OSError: somebody listens there already, or it cannot be bound.
     """
+    room = make_room(max_connections)
     async with _listening(path) as listener:
         task_status.started(path)
-        await serve_listeners(ctx, handler, [listener], max_connections=max_connections)
+        await serve_all(ctx, handler, [listener], room)
 
 
 @asynccontextmanager
