@@ -5,6 +5,7 @@ Nothing here looks at how fast anything was.
 
 import json
 import socket
+import struct
 import sys
 import threading
 from collections.abc import Iterator
@@ -104,6 +105,18 @@ def test_a_server_that_does_not_start_is_an_error() -> None:
     no_server = Contestant("none", "asgi")  # a module that ends at once
     with pytest.raises(WrongOutcome, match="asgi does not say its port"), serving(no_server, None):
         pass
+
+
+@pytest.mark.parametrize("name", list(races()))
+def test_a_client_that_resets_does_not_end_a_server(name: str) -> None:
+    """wrk goes without waiting for its last answers."""
+    race = races()[name]
+    for contestant in race.contestants[:2]:
+        with serving(contestant, None) as (_, port):
+            with socket.create_connection(("127.0.0.1", port), 20) as client:
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                client.sendall(b"GET /hello HTTP/1.1\r\n")
+            race.check(port)
 
 
 def test_a_process_has_its_time_told() -> None:

@@ -6,8 +6,11 @@ import trio
 
 
 async def echo(stream: trio.SocketStream) -> None:
-    async for data in stream:
-        await stream.send_all(data)
+    try:
+        async for data in stream:
+            await stream.send_all(data)
+    except trio.BrokenResourceError:
+        pass  # the client has gone
 
 
 async def main() -> None:
