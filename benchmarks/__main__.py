@@ -10,7 +10,8 @@ import trio
 
 from .machine import machine
 from .measure import Result, measure
-from .report import HEADER, as_json, legend, row
+from .report import HEADER, RACE_HEADER, as_json, conditions, legend, race_rows, row
+from .servers import Outcome, races, run_race
 from .suite import comparisons
 
 GC = "collected before each sample, off while it is taken"
@@ -24,9 +25,10 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--only",
         action="append",
-        choices=comparisons(),
+        choices=[*comparisons(), *races()],
         metavar="NAME",
-        help=f"measure only this one; can be repeated ({', '.join(comparisons())})",
+        help="measure only this one; can be repeated "
+        f"({', '.join(comparisons())}; servers: {', '.join(races())})",
     )
     parser.add_argument("--rounds", type=positive, default=25, metavar="N", help="default: 25")
     parser.add_argument(
@@ -38,6 +40,11 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
         default=1.0,
         metavar="FACTOR",
         help="multiply the work in each sample, for a quick look; goals hold for 1",
+    )
+    parser.add_argument(
+        "--load",
+        choices=["wrk", "own"],
+        help="what loads the hello servers, default: wrk where it is present",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="store all samples there")
     return parser.parse_args(arguments)
@@ -63,16 +70,36 @@ async def measured(names: Sequence[str], options: argparse.Namespace) -> list[Re
     return results
 
 
+def raced(names: Sequence[str], options: argparse.Namespace) -> list[Outcome]:
+    """Run the races of these names, and print each when it is over."""
+    known = races()
+    outcomes = []
+    for name in names:
+        race = known[name]
+        load = options.load if name == "hello" else "own"
+        outcome = run_race(
+            race, rounds=options.rounds, warmup=options.warmup, scale=options.scale, load=load
+        )
+        print(f"\n{name}: {conditions(outcome)}\n{RACE_HEADER}")
+        print("\n".join(race_rows(outcome)), flush=True)
+        outcomes.append(outcome)
+    return outcomes
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parsed(arguments)
     about = machine()
     print(", ".join(f"{name} {value}" for name, value in about.items()))
     print(f"rounds {options.rounds} after {options.warmup}, A B A B ...; gc: {GC}")
-    print(f"\n{HEADER}", flush=True)
-    results = trio.run(measured, options.only or list(comparisons()), options)
-    print()
-    for result in results:
-        print(legend(result))
+    chosen = options.only or [*comparisons(), *races()]
+    results: list[Result] = []
+    if compared := [name for name in chosen if name in comparisons()]:
+        print(f"\n{HEADER}", flush=True)
+        results = trio.run(measured, compared, options)
+        print()
+        for result in results:
+            print(legend(result))
+    outcomes = raced([name for name in chosen if name in races()], options)
     if options.json is not None:
         settings = {
             "rounds": options.rounds,
@@ -80,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "scale": options.scale,
             "gc": GC,
         }
-        stored = as_json(results, about, settings)
+        stored = as_json(results, outcomes, about, settings)
         options.json.write_text(json.dumps(stored, indent=1) + "\n", encoding="utf-8")
     return 0
 

@@ -8,20 +8,32 @@ import socket
 import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import pytest
 import trio
 from trio.testing import MockClock, memory_stream_pair
 
 import trioctx
-from trioctx.servers import Handler, _tcp, client_addr, linger, serve_tcp
+from trioctx.servers import (
+    Handler,
+    _tcp,
+    client_addr,
+    connection_id,
+    linger,
+    serve_listeners,
+    serve_tcp,
+)
 
 
 @asynccontextmanager
-async def serving(handler: Handler) -> AsyncIterator[tuple[trioctx.Context, int]]:
+async def serving(
+    handler: Handler, *, max_connections: int | None = None
+) -> AsyncIterator[tuple[trioctx.Context, int]]:
     """A server on a free port, below the context that is yielded, and its port."""
+    serve = partial(serve_tcp, max_connections=max_connections)
     async with trioctx.with_cancel(trioctx.background(), name="test") as ctx:
-        [(_, port)] = await ctx.start(serve_tcp, ctx, handler, 0)
+        [(_, port)] = await ctx.start(serve, ctx, handler, 0)
         yield ctx, port
         ctx.cancel()
 
@@ -58,12 +70,18 @@ async def test_an_address_in_use_is_an_oserror() -> None:
 
 
 async def test_each_connection_has_a_context_named_after_its_client() -> None:
-    """Below the server's, with `client_addr` in it, for whoever asks `current()` too."""
+    """Below the server's, with its values in it, for whoever asks `current()` too."""
     seen: list[str | None] = []
+    ids: set[int] = set()
 
     async def handler(ctx: trioctx.Context, stream: trio.SocketStream) -> None:
         assert trioctx.current() is ctx
+        assert ctx.parent is not None
+        assert ctx.parent.parent is not None
+        assert ctx.parent.parent.name == f"server 127.0.0.1:{port}"
         seen.extend([ctx.name, ctx[client_addr], client_addr.get()])
+        assert ctx[connection_id] == connection_id.get() == ctx.lookup("connection_id")
+        ids.add(connection_id.get())
 
     async with serving(handler) as (_, port):
         clients = [await connect(port), await connect(port)]
@@ -74,6 +92,7 @@ async def test_each_connection_has_a_context_named_after_its_client() -> None:
             assert {address, f"client {address}"} <= set(seen)
             await client.aclose()
     assert len(seen) == 6
+    assert len(ids) == 2
 
 
 async def test_a_failing_handler_costs_only_its_own_connection(
@@ -164,14 +183,16 @@ async def test_a_stop_closes_the_listener_and_ends_idle_connections_at_once(
     assert caplog.messages.count("shutting down") == 1
 
 
-async def test_a_busy_connection_has_the_grace(autojump_clock: MockClock) -> None:
-    """One that is done within it is not interrupted; one that is not is cancelled then."""
-    started: list[float] = []
+async def test_a_busy_connection_has_the_grace(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Done within it, it is not interrupted; else it is cancelled then, and the log says who."""
+    started: dict[float, str] = {}
     ended: dict[float, float] = {}
 
     async def handler(ctx: trioctx.Context, stream: trio.SocketStream) -> None:
         (seconds,) = await stream.receive_some()
-        started.append(seconds)
+        started[seconds] = client_addr.get()
         try:
             await trio.sleep(seconds)
             await stream.send_all(b"done")
@@ -186,10 +207,13 @@ async def test_a_busy_connection_has_the_grace(autojump_clock: MockClock) -> Non
             while len(started) < 2:
                 await trio.lowlevel.checkpoint()
             stopped = trio.current_time()
-            ctx.stop(grace=5)
+            ctx.stop("enough", grace=5)
             assert await receive_all(quick) == b"done"
             assert await receive_all(slow) == b""
     assert ended == {3: stopped + 3, 30: stopped + 5}
+    assert [record.getMessage() for record in caplog.records] == [
+        f"client {started[30]} had to be cancelled: enough"
+    ]
 
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE])
@@ -212,7 +236,7 @@ async def test_accepting_survives_exhaustion(
 
     monkeypatch.setattr(trio.SocketListener, "accept", accept_later)
     begun = trio.current_time()
-    async with serving(shout) as (_, port), await connect(port) as client:
+    async with serving(shout, max_connections=1) as (_, port), await connect(port) as client:
         await client.send_all(b"at last")
         assert await client.receive_some() == b"AT LAST"
     assert trio.current_time() - begun == pytest.approx(0.3)
@@ -227,7 +251,8 @@ async def test_another_error_of_accept_ends_the_server(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(trio.SocketListener, "accept", accept)
     with pytest.raises(ExceptionGroup) as caught:
-        await serve_tcp(trioctx.background(), shout, 0)
+        async with serving(shout) as (_, port), await connect(port) as client:
+            await client.receive_some()
     assert caught.group_contains(OSError, match="not listening")
 
 
@@ -245,6 +270,126 @@ async def test_a_client_that_resets_before_it_is_accepted_is_nobody() -> None:
         async with await connect(port) as client:
             assert await receive_all(client) == b""
             assert called == ["client {}:{}".format(*client.socket.getsockname())]
+
+
+async def test_several_addresses_are_served() -> None:
+    """Each with the port that the system chose for it."""
+    serve = partial(serve_tcp, host=["127.0.0.1", "127.0.0.2"])
+    async with trioctx.with_cancel(trioctx.background()) as ctx:
+        bound = await ctx.start(serve, ctx, shout, 0)
+        assert [host for host, _ in bound] == ["127.0.0.1", "127.0.0.2"]
+        for host, port in bound:
+            async with await trio.open_tcp_stream(host, port) as client:
+                await client.send_all(b"hey")
+                assert await client.receive_some() == b"HEY"
+        ctx.cancel()
+
+
+async def test_of_several_addresses_all_are_served_or_none() -> None:
+    """What was opened before the one that fails is closed."""
+    taken = socket.create_server(("127.0.0.1", 0))
+    port = taken.getsockname()[1]
+    with taken, pytest.raises(OSError, match=os.strerror(errno.EADDRINUSE)):
+        await serve_tcp(trioctx.background(), shout, port, host=["127.0.0.2", "127.0.0.1"])
+    with socket.create_server(("127.0.0.2", port)):
+        pass
+
+
+async def test_a_listener_can_come_from_elsewhere() -> None:
+    """And is closed in the end."""
+    [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    async with trioctx.with_cancel(trioctx.background()) as ctx:
+        ctx.start_soon(serve_listeners, ctx, shout, [listener])
+        async with await connect(listener.socket.getsockname()[1]) as client:
+            await client.send_all(b"hey")
+            assert await client.receive_some() == b"HEY"
+        ctx.stop(grace=0)
+    assert listener.socket.fileno() == -1
+
+
+async def test_beyond_max_connections_clients_wait() -> None:
+    """They can connect and send; nothing is dropped, and never are more served at a time."""
+    served = most = 0
+
+    async def count(ctx: trioctx.Context, stream: trio.SocketStream) -> None:
+        nonlocal served, most
+        served += 1
+        most = max(most, served)
+        await shout(ctx, stream)
+        served -= 1
+
+    async def ask(client: trio.SocketStream, number: int) -> None:
+        async with client:
+            await client.send_all(b"client %d" % number)
+            await client.send_eof()
+            assert await receive_all(client) == b"CLIENT %d" % number
+
+    async with serving(count, max_connections=3) as (_, port):
+        clients = [await connect(port) for _ in range(50)]
+        await trio.testing.wait_all_tasks_blocked()
+        assert served == 3
+        async with trio.open_nursery() as nursery:
+            for number, client in enumerate(clients):
+                nursery.start_soon(ask, client, number)
+    assert most == 3
+
+
+async def test_two_listeners_share_the_room() -> None:
+    """A place is not reserved by one while clients wait at the other."""
+    serve = partial(serve_tcp, host=["127.0.0.1", "127.0.0.2"], max_connections=1)
+    async with trioctx.with_cancel(trioctx.background()) as ctx:
+        bound = await ctx.start(serve, ctx, shout, 0)
+        for host, port in bound * 2:
+            async with await trio.open_tcp_stream(host, port) as client:
+                await client.send_all(b"hey")
+                assert await client.receive_some() == b"HEY"
+        ctx.cancel()
+
+
+@pytest.mark.parametrize("bad", [0, -1, True, 1.5, math.inf])
+async def test_max_connections_is_a_count(bad: int) -> None:
+    """Anything else is refused by name, before the server counts as started."""
+    serve = partial(serve_tcp, max_connections=bad)
+    async with trioctx.with_cancel(trioctx.background()) as ctx:
+        with pytest.raises(ValueError, match=f"max_connections must .* not {bad!r}"):
+            await ctx.start(serve, ctx, shout, 0)
+
+
+@pytest.mark.parametrize("room", [None, 2, 1])
+async def test_who_has_connected_before_a_stop_is_served(room: int | None) -> None:
+    """Where there is room; the others are reset, as the listener closes at once."""
+    called: list[bytes] = []
+
+    async def handler(ctx: trioctx.Context, stream: trio.SocketStream) -> None:
+        called.append(await stream.receive_some())
+
+    async with serving(handler, max_connections=room) as (ctx, port):
+        async with await connect(port) as first:
+            await trio.testing.wait_all_tasks_blocked()
+            late = socket.create_connection(("127.0.0.1", port))
+            late.sendall(b"late")
+            ctx.stop(grace=math.inf)
+            await trio.testing.wait_all_tasks_blocked()
+            await first.send_all(b"first")
+            assert await receive_all(first) == b""
+        late.close()
+    assert called == ([b"first"] if room == 1 else [b"late", b"first"])
+
+
+async def test_a_stop_is_not_held_up_by_new_clients(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those let in at the last moment are few: it ends also where each calls again at once."""
+    monkeypatch.setattr(_tcp, "_LATECOMERS", 1)
+    called: list[str] = []
+
+    async def handler(ctx: trioctx.Context, stream: trio.SocketStream) -> None:
+        called.append(client_addr.get())
+
+    async with serving(handler) as (ctx, port):
+        here = ("127.0.0.1", port)
+        with socket.create_connection(here) as first, socket.create_connection(here):
+            ctx.stop(grace=math.inf)
+            await trio.testing.wait_all_tasks_blocked()
+            assert called == [_tcp._format(first.getsockname())]
 
 
 async def test_linger_reads_until_the_client_closes() -> None:
@@ -284,6 +429,7 @@ async def test_linger_does_not_mind_a_reset() -> None:
 
 
 def test_addresses_are_written_as_in_a_url() -> None:
-    """IPv6 in brackets, without its flow and scope."""
+    """IPv6 in brackets, without its flow and scope; a path after `unix:`."""
     assert _tcp._format(("127.0.0.1", 80)) == "127.0.0.1:80"
     assert _tcp._format(("::1", 80, 0, 0)) == "[::1]:80"
+    assert _tcp._format("/run/x.sock") == "unix:/run/x.sock"

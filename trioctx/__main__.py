@@ -1,10 +1,11 @@
 """The command line: `python -m trioctx echo` and `python -m trioctx hello`."""
 
 import argparse
+import functools
 import logging
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import trioctx
 from trioctx.servers import echo
@@ -15,14 +16,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parse(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     try:
-        if args.server == "echo":
-            trioctx.run(echo.serve, args.host, args.port, grace=args.grace)
-        else:
-            from trioctx.servers import hello
-
-            trioctx.run(
-                hello.serve, args.host, args.port, args.work, args.timeout, grace=args.grace
-            )
+        trioctx.run(_server(args), grace=args.grace)
     except ModuleNotFoundError as exc:
         if exc.name != "httptools":
             raise
@@ -30,6 +24,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as exc:
         return _fail(f"cannot listen on {args.host} port {args.port}: {exc.strerror or exc}")
     return 0
+
+
+def _server(args: argparse.Namespace) -> Callable[..., Awaitable[None]]:
+    if args.server == "echo":
+        return functools.partial(
+            echo.serve,
+            host=args.host,
+            port=args.port,
+            max_connections=args.max_connections,
+            idle_timeout=args.idle_timeout,
+            write_timeout=args.write_timeout,
+        )
+    from trioctx.servers import hello
+
+    return functools.partial(
+        hello.serve,
+        host=args.host,
+        port=args.port,
+        max_connections=args.max_connections,
+        work=args.work,
+        timeout=args.timeout,
+    )
 
 
 def _fail(text: str) -> int:
@@ -56,6 +72,12 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
             metavar="SECONDS",
             help="how long busy clients have when the server is stopped; default: %(default)s",
         )
+        server.add_argument(
+            "--max-connections",
+            type=count,
+            metavar="NUMBER",
+            help="how many clients are served at a time, the others wait; default: no limit",
+        )
     hello.add_argument(
         "--work",
         type=seconds,
@@ -70,6 +92,20 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar="SECONDS",
         help="how long a request may take; default: no limit",
     )
+    echo.add_argument(
+        "--idle-timeout",
+        type=seconds,
+        default=300.0,
+        metavar="SECONDS",
+        help="how long a client may take for a line; default: %(default)s",
+    )
+    echo.add_argument(
+        "--write-timeout",
+        type=seconds,
+        default=30.0,
+        metavar="SECONDS",
+        help="how long a client may take to receive an echo; default: %(default)s",
+    )
     return parser.parse_args(argv)
 
 
@@ -78,6 +114,14 @@ def port(text: str) -> int:
     number = int(text)
     if not 0 <= number <= 65535:
         raise argparse.ArgumentTypeError(f"{text!r} is not a port: give 0 to 65535")
+    return number
+
+
+def count(text: str) -> int:
+    """A number of things, for argparse."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a count: give 1 or more")
     return number
 
 

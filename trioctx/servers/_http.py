@@ -1,4 +1,4 @@
-"""HTTP/1.1 for a server, without any I/O: bytes in, requests out; a response in, bytes out.
+"""HTTP/1.1 for a server, without any I/O: bytes in, requests out.
 
 `httptools` (llhttp) does the parsing, and is strict: both lengths, bad chunk sizes, folded headers,
 a bare CR or LF are its errors. Here its callbacks become requests, and the bounds are kept.
@@ -6,17 +6,20 @@ a bare CR or LF are its errors. Here its callbacks become requests, and the boun
     feed(bytes) --> httptools --> on_...() --> waiting requests --> next_request()
                         |            |                                   |
                         +-- error ---+-- beyond bounds --> Refused, after the requests before it
+
+A request comes out whole, with its body: so what is wrong with any part of it gets its 4xx, however
+the bytes were cut, and never after a handler has begun.
 """
 
+import re
 from collections import deque
-from email.utils import formatdate
-from http import HTTPStatus
 from typing import Final
 
-import attrs
 import httptools
 
-__all__ = ["MAX_BODY", "MAX_HEAD", "Refused", "Request", "RequestParser", "Response", "serialise"]
+from trioctx.servers._messages import Request
+
+__all__ = ["MAX_BODY", "MAX_HEAD", "Refused", "RequestParser"]
 
 MAX_HEAD: Final = 16 * 1024
 """The request line and the headers, in bytes."""
@@ -27,31 +30,8 @@ MAX_BODY: Final = 64 * 1024
 # A message as it is sent: a chunk of one byte has six of framing, and there may be trailers.
 _MAX_MESSAGE: Final = MAX_HEAD + 8 * MAX_BODY
 
-
-@attrs.frozen
-class Request:
-    """One whole request. The names of its headers are in lower case."""
-
-    method: str
-    path: str
-    headers: tuple[tuple[bytes, bytes], ...]
-    body: bytes
-    keep_alive: bool
-
-
-@attrs.frozen
-class Response:
-    """What a handler answers. Date, length, type (text) and connection are written for it."""
-
-    status: int
-    body: bytes = b""
-    headers: tuple[tuple[str, str], ...] = ()
-
-    @classmethod
-    def of_status(cls, status: int, **headers: str) -> "Response":
-        """A status and nothing more to say: its name is the body."""
-        body = f"{status} {HTTPStatus(status).phrase}\n"
-        return cls(status, body.encode(), tuple(headers.items()))
+# A request line, with any method. llhttp gives up at the first letter that no method of its has.
+_REQUEST_LINE: Final = re.compile(rb"(?m)^[!#$%&'*+.^_`|~0-9A-Za-z-]+ /[!-~]* HTTP/1\.[01]\r$")
 
 
 class Refused(Exception):
@@ -78,13 +58,13 @@ class RequestParser:
         self._target = b""
         self._headers: list[tuple[bytes, bytes]] = []
         self._head_size = 0
-        self._body = bytearray()
+        self._body: list[bytes] = []
+        self._body_size = 0
+        self._expects = False
         self._keep_alive = True
-
-    @property
-    def idle(self) -> bool:
-        """Whether nothing has come that `next_request` has not returned, not even a part."""
-        return not self._in_message and not self._waiting and self._refusal is None
+        self.method = ""
+        self.path = ""
+        self._query = ""
 
     def feed(self, data: bytes | bytearray) -> None:
         """Take what the client sent. What is wrong with it is raised by `next_request`."""
@@ -93,6 +73,9 @@ class RequestParser:
         self._received += len(data)
         try:
             self._parser.feed_data(data)
+        except httptools.HttpParserInvalidMethodError:
+            # A method of its own, in a line that is one: 501. Else it is no HTTP.
+            self._refuse(501 if _has_unknown_method(data) else 400)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             # A request for an upgrade has been read like any other. What follows it is of another
             # protocol, as is what follows a `Connection: close`.
@@ -114,9 +97,28 @@ class RequestParser:
             raise Refused(self._refusal)
         return None
 
+    @property
+    def in_message(self) -> bool:
+        """Whether a part of a request has come that is not whole yet."""
+        return self._in_message
+
+    @property
+    def wants_continue(self) -> bool:
+        """Whether the client waits to be asked for the body of the request with this head.
+
+        `method` and `path` are those of that request (RFC 9110, 10.1.1).
+        """
+        return self._expects and not self._body_size and self._refusal is None
+
+    def continued(self) -> None:
+        """The client has been asked."""
+        self._expects = False
+
     def _refuse(self, status: int) -> None:
         if self._refusal is None:
             self._refusal = status
+
+    # --- what httptools calls -------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
         self._in_message = self._in_head = True
@@ -124,7 +126,8 @@ class RequestParser:
         self._target = b""
         self._headers = []
         self._head_size = 0
-        self._body = bytearray()
+        self._body = []
+        self._body_size = 0
 
     def on_url(self, url: bytes) -> None:
         self._target += url
@@ -138,7 +141,17 @@ class RequestParser:
     def on_headers_complete(self) -> None:
         self._in_head = False
         version = self._parser.get_http_version()
-        hosts = sum(name == b"host" for name, _ in self._headers)
+        hosts = 0
+        codings = b""
+        for name, value in self._headers:
+            if name == b"host":
+                hosts += 1
+            elif name == b"transfer-encoding":
+                codings += b"," + value.lower()
+            elif name == b"content-length" and int(value) > MAX_BODY:
+                self._refuse(413)
+            elif name == b"expect" and version == "1.1":
+                self._expects = value.lower() == b"100-continue"
         if self._head_size > MAX_HEAD:
             self._refuse(431)
         elif (
@@ -146,40 +159,47 @@ class RequestParser:
             or hosts > 1
             or (hosts == 0 and version == "1.1")  # RFC 9112, 3.2
             or not self._target.startswith(b"/")  # a proxy's or a server-wide target
+            or b"#" in self._target
+            or (codings and version == "1.0")  # RFC 9112, 6.1
         ):
             self._refuse(400)
+        elif codings.endswith(b"chunked") and codings != b",chunked":
+            self._refuse(501)  # where chunked is not the last one, httptools says 400
+        self.method = self._parser.get_method().decode()
+        path, _, query = self._target.partition(b"?")
+        self.path = path.decode("latin-1")
+        self._query = query.decode("latin-1")
         self._keep_alive = self._parser.should_keep_alive() and not self._parser.should_upgrade()
 
     def on_body(self, body: bytes) -> None:
-        if len(self._body) + len(body) > MAX_BODY:
+        self._body_size += len(body)
+        if self._body_size > MAX_BODY:
             self._refuse(413)
         else:
-            self._body += body
+            self._body.append(body)
 
     def on_message_complete(self) -> None:
         self._in_message = False
         self._received = 0
+        self._expects = False
         if self._refusal is None:
             self._waiting.append(
                 Request(
-                    method=self._parser.get_method().decode(),
-                    path=httptools.parse_url(self._target).path.decode(),
-                    headers=tuple(self._headers),
-                    body=bytes(self._body),
-                    keep_alive=self._keep_alive,
+                    self.method,
+                    self.path,
+                    self._query,
+                    tuple(self._headers),
+                    b"".join(self._body),
+                    self._keep_alive,
                 )
             )
 
 
-def serialise(response: Response, *, keep_alive: bool, head_only: bool = False) -> bytes:
-    """The bytes of a response; of one to a HEAD request (`head_only`) without the body."""
-    lines = [
-        f"HTTP/1.1 {response.status} {HTTPStatus(response.status).phrase}",
-        f"Date: {formatdate(usegmt=True)}",
-        f"Content-Length: {len(response.body)}",
-        "Content-Type: text/plain; charset=utf-8",
-        f"Connection: {'keep-alive' if keep_alive else 'close'}",
-        *(f"{name}: {value}" for name, value in response.headers),
-    ]
-    head = "\r\n".join([*lines, "", ""]).encode("latin-1")
-    return head if head_only else head + response.body
+def _has_unknown_method(data: bytes | bytearray) -> bool:
+    """Whether there is a request line in `data` with a method that llhttp has never heard of."""
+    for line in _REQUEST_LINE.finditer(data):
+        try:
+            httptools.HttpRequestParser(None).feed_data(line[0])
+        except httptools.HttpParserInvalidMethodError:
+            return True
+    return False

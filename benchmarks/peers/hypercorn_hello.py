@@ -1,0 +1,22 @@
+"""hypercorn's Trio worker."""
+
+import socket
+
+import trio
+from hypercorn.config import Config
+from hypercorn.trio import serve
+
+from .asgi import app
+
+
+async def main() -> None:
+    listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
+    print(listener.getsockname()[1], flush=True)
+    config = Config()
+    config.bind = [f"fd://{listener.detach()}"]
+    config.errorlog = None
+    await serve(app, config)
+
+
+if __name__ == "__main__":
+    trio.run(main)

@@ -1,0 +1,275 @@
+"""The clients of a server: what each has sent, and the moment it goes away.
+
+All connections are registered once with one `select.epoll`, which one task awaits. That tells a
+connection's task that there is something to read, and a request's context that its client has gone:
+`EPOLLRDHUP` comes without a read, so the bytes of the next requests stay in the kernel, and neither
+a task nor a nursery nor a system call is spent on a request to have it watched.
+
+    epoll --> Peers._watch --> peer.notice() --+--> reschedules the task in peer.receive()
+                                               +--> request's context.cancel(ClientDisconnected)
+
+Where there is no epoll, and for streams that are no sockets, a task for each connection reads ahead
+instead, up to `READ_AHEAD` bytes; beyond them a disconnect is noticed only once they are used.
+
+A stop, and having been idle for too long, come the same way: `peer.let_go()` ends a `receive()`
+that waits for a new request. A region for each such wait (`with ctx.until_stopping()`) is what one
+would write first, and it is right; here it would cost a fifth of the throughput.
+"""
+
+import abc
+import math
+import os
+import select
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+import trio
+
+import trioctx
+
+__all__ = ["READ_AHEAD", "ClientDisconnected", "Peer", "Peers", "SocketPeer", "StreamPeer"]
+
+READ_AHEAD = 64 * 1024
+"""How many bytes of further requests are kept while one is worked on, where there is no epoll."""
+
+_READ_SIZE = 16 * 1024
+_SWEEP = 1.0  # seconds from one look at who is idle to the next
+
+
+class ClientDisconnected(Exception):
+    """The cause of the end of a request whose client went away before the answer."""
+
+
+class Peer(abc.ABC):
+    """The client of one connection, of which one task receives."""
+
+    def __init__(self, stream: trio.abc.Stream, name: str) -> None:
+        self._stream = stream
+        self._name = name
+        self._gone = False
+        self._working: trioctx.Context | None = None
+        self._task: trio.lowlevel.Task | None = None  # the one that waits in receive()
+        self.silent_for = -math.inf  # seconds since it is waited for, if it is
+        self.let_go_of = False
+
+    async def receive(self, *, idle: bool = False) -> bytes:
+        """What comes next; b"" when nothing will. An `idle` one ends with b"" at `let_go()` too.
+
+        Raises:
+            trio.BrokenResourceError: the client has reset the connection.
+        """
+        data = self._take()
+        if data is not None:
+            await trio.lowlevel.checkpoint()  # a client that never lets us wait is not alone
+            return data
+        if idle:
+            self.silent_for = 0.0
+        try:
+            while data is None:
+                if idle and self.let_go_of:
+                    return b""
+                await self._wait()
+                data = self._take()
+        finally:
+            self.silent_for = -math.inf
+        return data
+
+    async def send(self, data: bytes, timeout: float) -> None:
+        """Send all of it.
+
+        Raises:
+            trioctx.DeadlineExceeded: the client did not take it within `timeout` seconds.
+            trio.BrokenResourceError: the client has gone.
+        """
+        sent = self._send_now(data)
+        if sent < len(data):
+            with trioctx.with_timeout(trioctx.current(), timeout):
+                await self._stream.send_all(data[sent:])
+
+    def let_go(self) -> None:
+        """End an idle `receive()`, and each later one, when what has already come is read."""
+        self.let_go_of = True
+        self._wake()
+
+    def work_under(self, ctx: trioctx.Context | None) -> None:
+        """Cancel this context when the client goes away; now, if it has gone already."""
+        self._working = ctx
+        if self._gone:
+            self._disconnect()
+
+    @abc.abstractmethod
+    def _take(self) -> bytes | None:
+        """What has come, b"" if nothing will, None if there is nothing yet."""
+
+    def _send_now(self, data: bytes) -> int:
+        """Send without waiting what can be sent so; returns how much."""
+        return 0
+
+    async def _wait(self) -> None:
+        self._task = trio.lowlevel.current_task()
+
+        def abort(_: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
+            self._task = None
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        await trio.lowlevel.wait_task_rescheduled(abort)
+
+    def _wake(self) -> None:
+        if self._task is not None:
+            task, self._task = self._task, None
+            trio.lowlevel.reschedule(task)
+
+    def _disconnect(self) -> None:
+        self._gone = True
+        if self._working is not None:
+            self._working.cancel(ClientDisconnected(f"client {self._name} disconnected"))
+
+
+class SocketPeer(Peer):
+    """A client whose socket is registered, edge-triggered, with an epoll."""
+
+    def __init__(self, stream: trio.SocketStream, name: str) -> None:
+        super().__init__(stream, name)
+        self._fd = stream.socket.fileno()
+        self._readable = True
+
+    def let_go(self) -> None:
+        self._readable = True  # what has come by now may not have been noticed yet
+        super().let_go()
+
+    def notice(self, events: int) -> None:
+        """Take note of what epoll tells."""
+        self._readable = True
+        if events & (select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR):
+            self._disconnect()
+        self._wake()
+
+    def _take(self) -> bytes | None:
+        if not self._readable:
+            return None
+        try:
+            data = os.read(self._fd, _READ_SIZE)
+        except BlockingIOError:
+            self._readable = False
+            return None
+        except OSError as exc:
+            raise trio.BrokenResourceError from exc
+        # A short read has emptied the buffer (epoll(7)): the next bytes are a new edge. The end of
+        # the input was one already.
+        self._readable = self._gone or len(data) == _READ_SIZE
+        return data
+
+    def _send_now(self, data: bytes) -> int:
+        try:
+            return os.write(self._fd, data)
+        except BlockingIOError:
+            return 0
+        except OSError as exc:
+            raise trio.BrokenResourceError from exc
+
+
+class StreamPeer(Peer):
+    """A client on any stream, for whom `read()` reads ahead."""
+
+    def __init__(self, stream: trio.abc.Stream, name: str) -> None:
+        super().__init__(stream, name)
+        self._ahead = bytearray()
+        self._room = trio.Event()
+        self._broken = False
+
+    async def read(self) -> None:
+        """Read until the client goes away, as far ahead as there is room."""
+        try:
+            while data := await self._stream.receive_some(_READ_SIZE):
+                self._ahead += data
+                self._wake()
+                while len(self._ahead) >= READ_AHEAD:
+                    self._room = trio.Event()
+                    await self._room.wait()
+        except trio.BrokenResourceError:
+            self._broken = True
+        self._disconnect()
+        self._wake()
+
+    def _take(self) -> bytes | None:
+        data = bytes(self._ahead)
+        if not (data or self._gone):
+            return None
+        if self._broken:
+            raise trio.BrokenResourceError
+        self._ahead.clear()
+        self._room.set()
+        return data
+
+
+class Peers:
+    """The clients of one server. Those silent for `idle_timeout` seconds are let go."""
+
+    def __init__(self, idle_timeout: float) -> None:
+        self._idle_timeout = idle_timeout
+        self._peers: set[Peer] = set()
+        self._by_fd: dict[int, SocketPeer] = {}
+        self._epoll = select.epoll() if hasattr(select, "epoll") else None
+
+    def __enter__(self) -> "Peers":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self._epoll is not None:
+            self._epoll.close()
+
+    async def run(self, ctx: trioctx.Context) -> None:
+        """Notice what the clients do, for ever; let go of them when `ctx` is stopping."""
+        async with trioctx.with_cancel(ctx, name="peers") as watching:
+            if self._epoll is not None:
+                watching.start_soon(self._watch, self._epoll)
+            with ctx.until_stopping():
+                await self._let_go_of_the_silent()
+            for peer in self._peers:
+                peer.let_go()
+
+    @asynccontextmanager
+    async def connected(
+        self, ctx: trioctx.Context, stream: trio.abc.Stream, name: str
+    ) -> AsyncIterator[Peer]:
+        """The client at the other end of `stream`, watched inside the block."""
+        peer: Peer
+        if self._epoll is not None and isinstance(stream, trio.SocketStream):
+            fd = stream.socket.fileno()
+            peer = self._by_fd[fd] = SocketPeer(stream, name)
+            with self._among_us(ctx, peer):
+                self._epoll.register(fd, select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET)
+                try:
+                    yield peer
+                finally:
+                    self._epoll.unregister(fd)
+                    del self._by_fd[fd]
+        else:
+            peer = StreamPeer(stream, name)
+            async with trioctx.with_cancel(ctx, name="read ahead") as reading:
+                reading.start_service(peer.read)
+                with self._among_us(ctx, peer):
+                    yield peer
+
+    @contextmanager
+    def _among_us(self, ctx: trioctx.Context, peer: Peer) -> Iterator[None]:
+        self._peers.add(peer)
+        peer.let_go_of = ctx.stopping
+        try:
+            yield
+        finally:
+            self._peers.remove(peer)
+
+    async def _watch(self, epoll: select.epoll) -> None:
+        while True:
+            await trio.lowlevel.wait_readable(epoll)
+            for fd, events in epoll.poll(0):
+                self._by_fd[fd].notice(events)
+
+    async def _let_go_of_the_silent(self) -> None:
+        while True:
+            await trio.sleep(_SWEEP)
+            for peer in self._peers:
+                peer.silent_for += _SWEEP
+                if peer.silent_for > self._idle_timeout:
+                    peer.let_go()
