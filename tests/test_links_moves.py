@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import math
 import weakref
@@ -535,3 +536,37 @@ async def test_a_parent_further_out_in_a_task_that_may_move(
         await nursery.start(child)
     assert str(seen[0].cause) == "enough"
     assert trio.current_time() == 0
+
+
+@pytest.mark.parametrize("shielded", [False, True])
+async def test_a_block_that_has_moved_comes_to_rest(
+    shielded: bool, autojump_clock: trio.testing.MockClock
+) -> None:
+    """What is opened in it afterwards finds everything as in a task that was always there."""
+    server: list[trioctx.Context] = []
+    other = trioctx.with_cancel(trioctx.background())
+
+    async def serve(task_status: trio.TaskStatus[None]) -> None:
+        parent = trioctx.without_cancel(trioctx.current()) if shielded else trioctx.current()
+        with contextlib.suppress(trioctx.ContextCancelled):  # what other raises, a linked parent
+            with trioctx.merge(parent, other) as ctx, trioctx.with_cancel(ctx) as inner:
+                server.append(inner)
+                with inner.until_stopping():
+                    task_status.started()
+                    await trio.sleep(1)
+                with trioctx.with_timeout(ctx, 100) as request:
+                    assert request.deadline == (101 if shielded else home.deadline)
+                    with request.until_stopping():
+                        await trio.sleep_forever()
+                    assert request.stopping
+                    await trio.sleep_forever()
+
+    async with trioctx.with_timeout(trioctx.background(), 50, name="home") as home:
+        with trioctx.with_timeout(trioctx.background(), 3):
+            await home.start(serve)
+        await trio.sleep(5)
+        assert server[0].state == "open"
+        (other if shielded else home).stop("enough", grace=7)
+        home.start_soon(trio.sleep, 1)
+    assert trio.current_time() == 12
+    assert str(server[0].cause) == "enough"

@@ -185,10 +185,14 @@ class Context(Outcome):
         outer = innermost.get(task)
         self._below_in_task = outer
         if outer is not None:
+            if outer._floating:
+                outer._come_to_rest()
             self._ground = outer._ground
             self._floating = outer._floating
         else:
             outer = self._ground = _nesting.enclosing(task)
+            if outer is not None and outer._floating:
+                outer._come_to_rest()
             self._floating = _nesting.may_move(task, outer)
         run = self._run
         if run is None or outer is None or outer._run is not run:

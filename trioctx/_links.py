@@ -103,6 +103,42 @@ class Links(Values):
             seen.update(above)
         return earliest
 
+    def _come_to_rest(self) -> None:
+        """See whether this floating context still floats, and those that it floats with."""
+        if _nesting.may_move(self._task, None):
+            return
+        floating: list[Context] = []
+        node: Context | None = self._me()
+        while node is not None and node._floating:
+            floating.append(node)
+            node = node._encloser()
+        for node in reversed(floating):
+            node._rest(node._encloser())
+
+    def _rest(self, outer: Context | None) -> None:
+        """No `started()` will move this open context any more: `outer` encloses it for good."""
+        me, run, before = self._me(), self._run, self._outer
+        assert run is not None
+        for home in (*self._homes, *(() if before is None else (before,))):
+            home._unregister(me)
+        if before is self._ground:
+            self._ground = outer
+        else:
+            assert outer is not None
+            self._ground = outer._ground
+        if before is not outer:
+            self._floor = run.stamp()
+        self._outer, self._homes = outer, ()
+        self._floating = False
+        self._kin = tuple(parent for parent in self._kin if parent._surrounds(outer))
+        self._alive = -1
+        limits = [self._limit, *(link._reach(firm=True) for link in self._links)]
+        if outer is not None and not self._shielded:
+            outer._register(me)
+            self._shield = outer._me() if outer._shielded else outer._shield
+            limits.append(outer._deadline)
+        self._deadline = min(limits)
+
     # --- registration ---------------------------------------------------------------------------
 
     def _register(self, item: Context | Watch) -> None:
