@@ -5,6 +5,7 @@ import math
 import re
 from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import Any
 
 import pytest
 import trio
@@ -153,6 +154,19 @@ async def test_a_failing_handler_is_a_500(
     assert "GET /hello failed" in caplog.messages
     assert "ValueError: secret" in caplog.text
     assert access_lines(caplog)[0].endswith(": ValueError('secret')")
+
+
+async def test_a_handler_that_returns_no_response_is_a_500(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log names it."""
+
+    async def forget(request: Request) -> Any:
+        return None
+
+    assert await statuses_for(CLOSE, handler=forget) == [500]
+    assert "forget" in caplog.text
+    assert "must return a Response, not None" in caplog.text
 
 
 async def test_only_the_deadline_of_the_request_is_a_504(autojump_clock: MockClock) -> None:

@@ -24,7 +24,7 @@ import secrets
 import time
 from collections.abc import Iterable
 from contextvars import ContextVar
-from typing import Final
+from typing import Final, NoReturn
 
 import attrs
 import trio
@@ -192,7 +192,7 @@ class _Connection:
             return False
         if isinstance(request, Response):
             self._log("-", request, 0.0, "-", None)
-            await self._send(request, keep_alive=False)
+            await self._peer.send(serialise(request, keep_alive=False), self._limits.send)
             return False
         handler = self._find(request.method, request.path)
         if isinstance(handler, Response):
@@ -203,7 +203,8 @@ class _Connection:
         if response is None:
             return False
         keep_alive = request.keep_alive and not self._peer.let_go_of
-        await self._send(response, keep_alive=keep_alive, head_only=request.method == "HEAD")
+        data = serialise(response, keep_alive=keep_alive, head_only=request.method == "HEAD")
+        await self._peer.send(data, self._limits.send)
         return keep_alive
 
     async def _next_request(self) -> Request | Response | None:
@@ -263,6 +264,8 @@ class _Connection:
             with ctx:
                 self._peer.work_under(ctx)
                 response = await handler(request)
+                if not isinstance(response, Response):
+                    response = _no_response(handler, response)
         except Exception as exc:
             if isinstance(exc, trioctx.DeadlineExceeded) and exc.context is ctx:
                 response = Response.of_status(504)
@@ -273,10 +276,6 @@ class _Connection:
             self._peer.work_under(None)
             self._log(what, response, time.perf_counter() - begun, called, ctx)
         return response
-
-    async def _send(self, response: Response, *, keep_alive: bool, head_only: bool = False) -> None:
-        data = serialise(response, keep_alive=keep_alive, head_only=head_only)
-        await self._peer.send(data, self._limits.send)
 
     def _log(
         self,
@@ -297,6 +296,10 @@ class _Connection:
                 called,
                 "" if ctx is None or not ctx.cancelled else f": {ctx.cause or ctx.err!r}",
             )
+
+
+def _no_response(handler: RequestHandler, value: object) -> NoReturn:
+    raise TypeError(f"{handler!r} must return a Response, not {value!r}")
 
 
 def _id_of(request: Request) -> str:
