@@ -25,6 +25,13 @@ class Place(Threads):
     def _find_place(self, outer: Context | None) -> Given:
         """Find out what is linked, now that `outer` is around; returns the values to set."""
         parents = self._links
+        if outer is not None and len(parents) == 1 and not self._below:
+            parent = parents[0]
+            if parent._state == "new" and parent._kind.passes and parent._links == (outer,):
+                # with_timeout(with_value(ctx, ...)) in ctx: as common as it is simple.
+                self._shielded = False
+                self._links, self._kin = (), (outer,)
+                return parent._given + self._given
         self._shielded = self._is_shielded()
         self._divide(outer)
         if self._below:
