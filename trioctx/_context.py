@@ -151,8 +151,8 @@ class Context(Outcome):
             scope.shield = True
         if limit != math.inf:
             scope.deadline = limit
-            # Only looking makes Trio see that the deadline has passed already.
-            bool(scope.cancel_called)
+            if limit <= trio.current_time():
+                bool(scope.cancel_called)  # only looking makes Trio see that it has passed
         self._spawned = self._body_done = False
         self._ordinary = 0
         self._services = None

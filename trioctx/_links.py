@@ -87,7 +87,10 @@ class Links(Values):
         A firm one does not count what encloses a floating context, as that may change: whoever
         arms a scope with it hears of those others when the floating context is left.
         """
-        if self._state != "new" and not self._floating:
+        if self._state == "new":
+            if not self._links:
+                return self._limit
+        elif not self._floating:
             return self._deadline
         earliest = math.inf
         seen: set[Links] = {self}
@@ -143,6 +146,9 @@ class Links(Values):
 
     def _register(self, item: Context | Watch) -> None:
         """`item` is to be told when this context ends."""
+        if self._state != "new" and self._below is not None:
+            self._below[item] = None
+            return
         todo: list[tuple[Links, Context | Watch]] = [(self, item)]
         for node, below in todo:
             if node._below is None:
@@ -153,6 +159,10 @@ class Links(Values):
             node._below[below] = None
 
     def _unregister(self, item: Context | Watch) -> None:
+        if self._state != "new":
+            if self._below is not None:
+                self._below.pop(item, None)
+            return
         todo: list[tuple[Links, Context | Watch]] = [(self, item)]
         for node, below in todo:
             if node._below is not None:

@@ -41,8 +41,10 @@ class Place(Threads):
 
     def _is_shielded(self) -> bool:
         """Whether it, or an ancestor that is not entered, was made by `without_cancel`."""
-        todo: list[Place] = [self]
-        seen: set[Place] = set()
+        if self._kind.detaches:
+            return True
+        todo = [parent for parent in self._links if parent._state == "new"]
+        seen = set(todo)
         for node in todo:
             if node._kind.detaches:
                 return True
@@ -62,6 +64,8 @@ class Place(Threads):
                 node = node._parent
             if node._parent is None or node in links:
                 continue
+            if node._is_floating():
+                node._come_to_rest()
             if self._shielded or not node._encloses(outer):
                 links += (node,)
             else:

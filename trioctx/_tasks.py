@@ -174,9 +174,13 @@ class Tasks(Stopping):
         except BaseException as exc:
             if type(exc) is not trio.Cancelled:
                 self._fail(exc)
-            self._child_done()
+            self._ordinary -= 1
+            if self._services:
+                self._end_services()
             raise
-        self._child_done()
+        self._ordinary -= 1
+        if self._services:
+            self._end_services()
 
     async def _started_child(
         self,
@@ -217,12 +221,12 @@ class Tasks(Stopping):
 
     def _child_done(self) -> None:
         self._ordinary -= 1
-        if self._body_done and self._services:
+        if self._services:
             self._end_services()
 
     def _end_services(self) -> None:
         """End the services if nobody is left whom they serve."""
-        if not self._ordinary:
+        if self._body_done and not self._ordinary:
             for scope in list(self._services or ()):
                 scope.cancel("the block needs its services no longer")
 
@@ -237,7 +241,8 @@ class Tasks(Stopping):
         nursery = self._nursery
         if nursery is None:
             raise RuntimeError(self._no_nursery(f"cannot {what} tasks", f"call ctx.{what} inside"))
-        _checks.function("async_fn", async_fn)
+        if not callable(async_fn):
+            _checks.function("async_fn", async_fn)
         coro = _checks.coroutine("async_fn", async_fn(*args), async_fn)
         if name is None:
             name = async_fn
