@@ -9,6 +9,7 @@ import weakref
 import pytest
 import trio
 from blocks import (
+    VAR,
     WHY,
     Block,
     Derive,
@@ -361,3 +362,26 @@ async def test_an_end_after_the_exit_does_not_reach_the_child(autojump_clock: Mo
     await trio.sleep(5)
     assert child.err is None
     assert math.isinf(trio.current_effective_deadline())
+
+
+@pytest.mark.parametrize("form", ["with", "async with"])
+async def test_the_block_around_is_the_parent_behind_values(
+    form: str, autojump_clock: MockClock
+) -> None:
+    """`with_timeout(with_value(ctx, ...))` in ctx: no link, Trio's cancellation travels on."""
+    with trioctx.with_timeout(trioctx.background(), 5) as ctx:
+        inner = trioctx.with_timeout(trioctx.with_value(ctx, VAR, "inside"), 9)
+        if form == "with":
+            with inner:
+                assert (VAR.get(), inner.deadline) == ("inside", ctx.deadline)
+                ctx.cancel(WHY)
+                await trio.sleep_forever()
+        else:
+            async with inner:
+                assert (VAR.get(), inner.deadline) == ("inside", ctx.deadline)
+                ctx.cancel(WHY)
+                await trio.sleep_forever()
+    assert VAR.get("outside") == "outside"
+    assert inner.err is not None
+    assert inner.err.context is ctx
+    assert inner.cause is WHY
