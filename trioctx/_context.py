@@ -151,7 +151,8 @@ class Context(Outcome):
             scope.shield = True
         if limit != math.inf:
             scope.deadline = limit
-            if limit <= trio.current_time():
+            assert self._run is not None
+            if limit <= self._run.now():
                 bool(scope.cancel_called)  # only looking makes Trio see that it has passed
         self._spawned = self._body_done = False
         self._ordinary = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextvars import Token, copy_context
 from functools import partial
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any, TypeVarTuple
 
 import trio
@@ -12,6 +13,7 @@ from trio.lowlevel import current_task, enable_ki_protection
 
 from . import _checks, _nesting
 from ._errors import ContextCancelled, DeadlineExceeded
+from ._nesting import innermost
 from ._node import Given
 from ._stop import Stopping, run_of
 from ._values import ENTERED, differing
@@ -243,12 +245,16 @@ class Tasks(Stopping):
             raise RuntimeError(self._no_nursery(f"cannot {what} tasks", f"call ctx.{what} inside"))
         if not callable(async_fn):
             _checks.function("async_fn", async_fn)
-        coro = _checks.coroutine("async_fn", async_fn(*args), async_fn)
+        coro = async_fn(*args)
+        if type(coro) is not CoroutineType:
+            coro = _checks.coroutine("async_fn", coro, async_fn)
         if name is None:
             name = async_fn
         self._spawned = True
         try:
-            if ENTERED.get() is self and _nesting.current() is self:
+            if ENTERED.get() is self and (
+                innermost.get(current_task()) is self or _nesting.current() is self
+            ):
                 nursery.start_soon(wrapper, coro, name=name)
             else:
                 start = partial(nursery.start_soon, wrapper, coro, name=name)
