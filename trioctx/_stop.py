@@ -205,9 +205,9 @@ class Region(Watch):
     @enable_ki_protection
     def __enter__(self) -> None:
         ctx = self._ctx
+        run = self._run = run_of(ctx)
         if ctx._is_floating():
             ctx._come_to_rest()
-        run = self._run = run_of(ctx)
         self._scope.__enter__()
         self._scope.deadline = ctx._reach(firm=self._firm)
         run.listeners += 1
