@@ -34,6 +34,11 @@ def seconds(parameter: str, value: float) -> float:
     )
 
 
+def grace(parameter: str, value: float | None) -> float:
+    """`value` as the grace of a stop: None is one without end."""
+    return math.inf if value is None else seconds(parameter, value)
+
+
 def instant(parameter: str, value: float | datetime, now: float) -> float:
     """`value` as a time of the Trio clock that reads `now`."""
     if isinstance(value, datetime):

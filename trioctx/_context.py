@@ -183,17 +183,15 @@ class Context(Outcome):
 
         Everything but the scope, which cannot fail to open. In one piece, as this is the hot path.
         """
-        outer = innermost.get(task)
-        self._below_in_task = outer
-        if outer is not None:
-            if outer._floating:
-                outer._come_to_rest()
-            self._ground = outer._ground
-            self._floating = outer._floating
+        below = self._below_in_task = innermost.get(task)
+        outer = _nesting.enclosing(task) if below is None else below
+        if outer is not None and outer._floating:
+            outer._come_to_rest()
+        if below is not None:
+            self._ground = below._ground
+            self._floating = below._floating
         else:
-            outer = self._ground = _nesting.enclosing(task)
-            if outer is not None and outer._floating:
-                outer._come_to_rest()
+            self._ground = outer
             self._floating = _nesting.may_move(task, outer)
         run = self._run
         if run is None or outer is None or outer._run is not run:

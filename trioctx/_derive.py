@@ -127,7 +127,7 @@ def with_timeout(
         seconds = _checks.seconds("seconds", seconds)
     if not isinstance(parent, Context):
         check_context("parent", parent)
-    run = enter_run()
+    run = enter_run()  # as _clock_for; without its call and that of the next check: 1 to 2 %
     if run is None or run is not parent._run:
         run = _clock_for(parent)
     if name is not None:

@@ -146,9 +146,6 @@ class Links(Values):
 
     def _register(self, item: Context | Watch) -> None:
         """`item` is to be told when this context ends."""
-        if self._state != "new" and self._below is not None:
-            self._below[item] = None
-            return
         todo: list[tuple[Links, Context | Watch]] = [(self, item)]
         for node, below in todo:
             if node._below is None:
@@ -159,10 +156,6 @@ class Links(Values):
             node._below[below] = None
 
     def _unregister(self, item: Context | Watch) -> None:
-        if self._state != "new":
-            if self._below is not None:
-                self._below.pop(item, None)
-            return
         todo: list[tuple[Links, Context | Watch]] = [(self, item)]
         for node, below in todo:
             if node._below is not None:

@@ -63,7 +63,8 @@ class Outcome(Place):
             return end is not None and named(leaf) is (end.node or self)
 
         if isinstance(exc, BaseExceptionGroup):
-            return exc if exc.split(tells)[0] is None else exc.split(tells)[1]
+            told, rest = exc.split(tells)
+            return exc if told is None else rest
         return None if tells(exc) else exc
 
     def _end_apart(self) -> End | None:

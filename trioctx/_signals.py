@@ -47,10 +47,9 @@ def with_signals(
             ctx.start_soon(serve)
     """
     wanted = _check_signals(signals or (signal.SIGINT, signal.SIGTERM))
-    if grace is not None:
-        grace = _checks.seconds("grace", grace)
+    limit = _checks.grace("grace", grace)
     ctx = make(_SIGNALS, parent, name)
-    ctx._listen = partial(_listen, wanted, grace)
+    ctx._listen = partial(_listen, wanted, limit)
     return ctx
 
 
@@ -86,13 +85,12 @@ def run(
     """
     _checks.function("async_fn", async_fn)
     wanted = _check_signals(signals)
-    if grace is not None:
-        grace = _checks.seconds("grace", grace)
+    limit = _checks.grace("grace", grace)
 
     async def main() -> T | None:
         root = make(_RUN, background(), None)
         if wanted:
-            root._listen = partial(_listen, wanted, grace)
+            root._listen = partial(_listen, wanted, limit)
         async with root as ctx:
             return await _checks.coroutine("async_fn", async_fn(ctx, *args), async_fn)
         return None
@@ -117,7 +115,7 @@ def _check_signals(signals: object) -> tuple[signal.Signals, ...]:
 
 
 def _listen(
-    signals: tuple[signal.Signals, ...], grace: float | None, ctx: Context
+    signals: tuple[signal.Signals, ...], grace: float, ctx: Context
 ) -> Callable[[], Awaitable[None]]:
     """Begin to receive `signals`; returns the task that acts upon them until it is cancelled."""
     stack = ExitStack()

@@ -48,7 +48,7 @@ class Stopping(Lineage):
             ctx.stop("SIGTERM", grace=10)
         """
         why = _checks.cause("cause", cause)
-        limit = math.inf if grace is None else _checks.seconds("grace", grace)
+        limit = _checks.grace("grace", grace)
         self._refuse_without_scope("stop")
         run = self._run
         if run is None and limit != math.inf:

@@ -176,13 +176,9 @@ class Tasks(Stopping):
         except BaseException as exc:
             if type(exc) is not trio.Cancelled:
                 self._fail(exc)
-            self._ordinary -= 1
-            if self._services:
-                self._end_services()
+            self._child_done()
             raise
-        self._ordinary -= 1
-        if self._services:
-            self._end_services()
+        self._child_done()
 
     async def _started_child(
         self,
@@ -204,8 +200,7 @@ class Tasks(Stopping):
             if self._services is None:
                 self._services = {}
             self._services[scope] = None
-            if self._body_done and not self._ordinary:
-                scope.cancel("the block needs its services no longer")
+            self._end_services()
             try:
                 await coro
             except BaseException as exc:
