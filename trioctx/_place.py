@@ -28,7 +28,7 @@ class Place(Threads):
         if outer is not None and len(parents) == 1 and not self._below:
             parent = parents[0]
             if parent._state == "new" and parent._kind.passes and parent._links == (outer,):
-                # with_timeout(with_value(ctx, ...)) in ctx: common, and by the long way 40 % dearer.
+                # with_timeout(with_value(ctx, ...)) in ctx: common, by the long way 40 % dearer.
                 self._shielded = False
                 self._links, self._kin = (), (outer,)
                 return parent._given + self._given
