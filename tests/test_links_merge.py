@@ -57,6 +57,17 @@ async def test_a_merge_has_the_values_of_the_first(autojump_clock: MockClock) ->
         assert (VAR.get(), OTHER.get()) == ("first", "unset")
 
 
+async def test_a_merge_has_no_values_of_the_others(autojump_clock: MockClock) -> None:
+    """Nor where the first has none and can never end, and another one is what it can end with."""
+    with trioctx.with_cancel(trioctx.background()) as outer:
+        other = trioctx.with_value(outer, VAR, "other")
+        with trioctx.merge(trioctx.background(), other) as ctx:
+            assert VAR not in ctx
+            assert VAR.get() == "unset"
+        with trioctx.merge(other, trioctx.background()) as ctx:
+            assert ctx[VAR] == VAR.get() == "other"
+
+
 @pytest.mark.parametrize("ends", ["enclosing", "linked"])
 @both_forms
 async def test_a_merge_of_an_enclosing_and_a_linked_parent(
@@ -155,3 +166,15 @@ async def test_one_child_of_a_parent_leaves_before_another(autojump_clock: MockC
             parent.cancel(WHY)
             await trio.sleep_forever()
     assert tells(caught.value) == (trioctx.ContextCancelled, parent, WHY)
+
+
+async def test_a_parent_entered_inside_its_own_child(autojump_clock: MockClock) -> None:
+    """What the child did to itself is not the parent's doing, though each ends with the other."""
+    parent = trioctx.with_cancel(trioctx.background())
+    with trioctx.with_cancel(parent) as child:
+        with parent:
+            child.cancel(WHY)
+            assert parent.cause is WHY
+            await trio.sleep_forever()
+    assert child.err is not None
+    assert child.err.context is child

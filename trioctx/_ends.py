@@ -135,7 +135,7 @@ def first_end(start: Ends, *, enclosing: bool = True) -> End | None:
             if node is start and not enclosing and source not in node._links:
                 continue
             theirs = source._end or known.get(source)
-            if theirs is not None:
+            if theirs is not None and theirs.node is not node:  # its own end, come back in a circle
                 taken = node._taken_over(theirs, source)
                 if end is None or taken.at <= end.at:
                     end = taken

@@ -25,7 +25,7 @@ class Place(Threads):
     def _find_place(self, outer: Context | None) -> Given:
         """Find out what is linked, now that `outer` is around; returns the values to set."""
         parents = self._links
-        if outer is not None and len(parents) == 1 and not self._below:
+        if outer is not None and parents == (self._parent,) and not self._below:
             parent = parents[0]
             if parent._state == "new" and parent._kind.passes and parent._links == (outer,):
                 # with_timeout(with_value(ctx, ...)) in ctx: common, by the long way 40 % dearer.
