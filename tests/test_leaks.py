@@ -116,6 +116,19 @@ async def test_ten_thousand_of_every_other_kind_leave_nothing() -> None:
         nothing_below(parent, fresh)
 
 
+async def test_a_plain_block_inside_another_is_not_registered() -> None:
+    """Only what has something to tell is known to the block around it, until it is left."""
+    async with elsewhere() as parent:
+        with trioctx.with_cancel(trioctx.background()) as outer:
+            with trioctx.with_cancel(outer) as inner:
+                nothing_below(outer, inner)
+                with inner.until_stopping():
+                    assert list(outer._below or ()) == [inner]
+                with inner.until_stopping():
+                    assert list(outer._below or ()) == [inner]
+            nothing_below(outer, parent)
+
+
 async def test_a_hundred_thousand_derived_contexts_leave_nothing() -> None:
     """What is never entered is not registered anywhere."""
     async with elsewhere() as parent:

@@ -3,7 +3,7 @@
 import queue
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from contextlib import ExitStack, aclosing, asynccontextmanager, contextmanager
 from contextvars import ContextVar, copy_context
 
 import outcome
@@ -158,6 +158,21 @@ async def test_value_blocks_left_out_of_order(autojump_clock: trio.testing.MockC
 async def current_in_new_nursery() -> Context:
     async with trio.open_nursery() as nursery:
         return await current_in(nursery)
+
+
+async def test_a_block_that_is_still_open_when_the_one_around_it_is_left(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """It has ended, also for who has just seen that it had not."""
+    outer = with_value(background(), VAR, "outer")
+    inner = with_value(outer, VAR, "inner")
+    with ExitStack() as late:
+        outer.__enter__()
+        late.enter_context(inner)
+        assert inner.err is None
+        outer.__exit__(None, None, None)
+        assert isinstance(inner.err, trioctx.ContextCancelled)
+        assert isinstance(inner.cause, trioctx.ContextClosed)
 
 
 async def test_a_task_under_blocks_left_out_of_order(

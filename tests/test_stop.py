@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any
 
@@ -375,6 +376,42 @@ async def test_a_later_deadline_is_shortened_by_the_grace(
 
 
 # --- a second stop, a cancel ----------------------------------------------------------------------
+
+
+async def test_the_grace_is_in_the_deadline_of_every_block_inside(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Also in a child task, and inside a linked context, though none of them is linked itself."""
+    deadlines: dict[str, float] = {}
+    async with with_cancel(background()) as around, with_cancel(background()) as parent:
+
+        async def look(what: str) -> None:
+            with with_value(current(), USER, "ann") as value:
+                with with_timeout(value, 50) as inner:
+                    await trio.sleep(1)
+                    deadlines[what] = inner.deadline
+                    await trio.sleep_forever()
+
+        async def link() -> None:
+            with suppress(ContextCancelled):
+                async with with_cancel(parent) as linked:
+                    async with trio.open_nursery() as nursery:
+                        nursery.start_soon(look, "in a task of a linked one")
+                        with with_cancel(linked) as inner:
+                            await trio.sleep(1)
+                            deadlines["in a linked one"] = inner.deadline
+                            await trio.sleep_forever()
+
+        around.start_soon(link)
+        parent.start_soon(look, "in a task")
+        await trio.testing.wait_all_tasks_blocked()
+        with with_timeout(parent, 50) as inner:
+            parent.stop(grace=7)
+            assert inner.deadline == 7
+            await trio.sleep_forever()
+    assert deadlines == dict.fromkeys(
+        ["in a linked one", "in a task of a linked one", "in a task"], 7.0
+    )
 
 
 @pytest.mark.parametrize(

@@ -7,14 +7,15 @@ the other direction a context knows what is *below* it:
 =============================  ================================================================
 below an open context          why
 =============================  ================================================================
-an open context it encloses    Trio cancels it; but what is linked to it has to be told
+an open context it encloses    once something is below *that*; Trio cancels the context itself
 an open context linked to it   has to be told
 a context not yet entered      while something is linked to *that*
 a watch                        a region or a waiting task that has to be told
 =============================  ================================================================
 
-Registration is one dict entry, made on entry and taken away on exit, so a parent that lives for
-ever keeps nothing. Whether an end *has* come is never decided here but worked out by whoever asks
+Registration is one dict entry for each step upward, made when the first thing comes below and taken
+away on exit, so a parent that lives for ever keeps nothing, and a plain enclosed block costs its
+parent nothing. Whether an end *has* come is never decided here but worked out by whoever asks
 (`_ends.py`): telling only wakes Trio.
 """
 
@@ -80,6 +81,15 @@ class Links(Values):
                 return self._order <= here._order
             here = _nesting.around(here._task) if here._floating else here._ground
         return False
+
+    def _shield_here(self) -> Context | None:
+        """The innermost shielded context at or around this open one."""
+        node: Links | None = self
+        while node is not None and node._floating and not node._shielded:
+            node = node._encloser()
+        if node is None:
+            return None
+        return node._me() if node._shielded else node._shield
 
     def _reach(self, *, firm: bool) -> float:
         """The deadline as it is now, also of a context that is not entered.
@@ -150,9 +160,13 @@ class Links(Values):
         for node, below in todo:
             if node._below is None:
                 node._below = {}
-            if not node._below and node._state == "new":
-                # Nobody tells a context that is not entered, so it registers upward itself.
-                todo += [(parent, node._me()) for parent in node._links]
+            if not node._below:
+                # What stands above has nobody to tell here until now.
+                if node._state == "new":
+                    todo += [(parent, node._me()) for parent in node._links]
+                elif node._state == "open" and not node._floating:
+                    outer = node._source_of_blocks()
+                    todo += [(outer, node._me())] if outer is not None else []
             node._below[below] = None
 
     def _unregister(self, item: Context | Watch) -> None:

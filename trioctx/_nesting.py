@@ -9,6 +9,7 @@ the context was entered: the context encloses those that were opened later, its 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import trio
@@ -71,6 +72,22 @@ def holder(nursery: trio.Nursery | None) -> Context | None:
                 return ctx
         nursery = task.parent_nursery
     return None
+
+
+def inside(ctx: Context) -> Iterator[Context]:
+    """The open contexts in the block of `ctx`. One step for each of them and of their tasks."""
+    above = innermost.get(ctx._task)
+    while above is not None and above is not ctx:
+        yield above
+        above = above._below_in_task
+    nurseries = ctx._task.child_nurseries[ctx._index :]
+    for nursery in nurseries:
+        for task in nursery.child_tasks:
+            node = innermost.get(task)
+            while node is not None:
+                yield node
+                node = node._below_in_task
+            nurseries += task.child_nurseries
 
 
 def may_move(task: trio.lowlevel.Task, outer: Context | None) -> bool:

@@ -80,15 +80,6 @@ class Place(Threads):
         assert outer is not None
         return self._shield_here() is outer._shield_here()
 
-    def _shield_here(self) -> Context | None:
-        """The innermost shielded context at or around this open one."""
-        node: Place | None = self
-        while node is not None and node._floating and not node._shielded:
-            node = node._encloser()
-        if node is None:
-            return None
-        return node._me() if node._shielded else node._shield
-
     def _given_from_above(self, outer: Context | None) -> Given:
         """The values to set: those of the contexts between this one and the block around it, and
         all of a linked parent's."""

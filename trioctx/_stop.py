@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, final
 import trio
 from trio.lowlevel import enable_ki_protection
 
-from . import _checks
+from . import _checks, _nesting
 from ._clock import AT_GRACE, Run, enter_run
 from ._errors import describe
 from ._lineage import Lineage, _first_wins
@@ -80,6 +80,7 @@ class Stopping(Lineage):
             self._deliver(describe(self._stop.cause))
         if self._state == "open":
             _limit(self._scope, end)
+            self._lower(end)
         if self._below:
             self._pass_limit(end, stopping=True)
 
@@ -89,8 +90,8 @@ class Stopping(Lineage):
         def tell(item: Context | Watch, linked: bool) -> None:
             run = item._run
             if not isinstance(item, Watch):
-                if item._state == "open":
-                    item._deadline = min(item._deadline, end)
+                if linked and item._state == "open":
+                    item._lower(end)
             elif stopping and item._stops and run is not None:
                 run.call(item._scope.cancel)
                 return
@@ -98,6 +99,13 @@ class Stopping(Lineage):
                 run.call(lambda: _limit(item._scope, end))
 
         self._spread(tell)
+
+    def _lower(self, end: float) -> None:
+        """No `deadline` in this open block is later than `end`, unless a shield is between."""
+        shield = self._shield_here()
+        for node in (self, *_nesting.inside(self._me())):
+            if node._shield_here() is shield:
+                node._deadline = min(node._deadline, end)
 
     @property
     def stopping(self) -> bool:
