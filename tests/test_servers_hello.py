@@ -486,3 +486,18 @@ async def test_serve_is_the_whole_server() -> None:
             await client.send_all(CLOSE)
             assert (await receive_response(client)).body == b"hello\n"
         ctx.stop("enough", grace=0)
+
+
+async def test_serve_gives_a_request_half_a_minute(autojump_clock: MockClock) -> None:
+    """Unless it is told otherwise."""
+    async with trioctx.with_cancel(trioctx.background()) as ctx:
+        given: list[tuple[dict[str, Any], int]] = [({}, 504), ({"timeout": math.inf}, 200)]
+        for timeout, status in given:
+            server = partial(serve, port=0, work=60, **timeout)
+            [(host, port)] = await ctx.start(server, ctx)
+            async with await trio.open_tcp_stream(host, port) as client:
+                begun = trio.current_time()
+                await client.send_all(CLOSE)
+                assert (await receive_response(client)).status == status
+                assert trio.current_time() - begun >= (30 if status == 504 else 60)
+        ctx.stop("enough", grace=0)

@@ -18,6 +18,7 @@ import httpx
 import pytest
 
 import trioctx
+from trioctx.__main__ import main
 
 # Long enough for any machine; reached only by a test that fails.
 LIMIT = 20.0
@@ -149,6 +150,17 @@ def test_a_request_beyond_its_timeout_is_a_504() -> None:
         assert httpx.get(f"{server.url}/hello", timeout=LIMIT).status_code == 504
         server.wait_for(ENDED)
         server.wait_for("server: deadline of .* exceeded")
+
+
+def test_a_request_has_a_deadline_unless_it_is_told_otherwise(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Half a minute; `inf` is none."""
+    with pytest.raises(SystemExit):
+        main(["hello", "--help"])
+    assert "inf for no limit; default: 30.0" in " ".join(capsys.readouterr().out.split())
+    with running("hello", "--timeout", "inf") as server:
+        assert httpx.get(f"{server.url}/hello", timeout=LIMIT).status_code == 200
 
 
 @pytest.mark.parametrize("reset", [False, True])

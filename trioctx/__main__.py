@@ -3,7 +3,6 @@
 import argparse
 import functools
 import logging
-import math
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -88,9 +87,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     hello.add_argument(
         "--timeout",
         type=seconds,
-        default=math.inf,
+        default=30.0,
         metavar="SECONDS",
-        help="how long a request may take; default: no limit",
+        help="how long a request may take, inf for no limit; default: %(default)s",
     )
     echo.add_argument(
         "--idle-timeout",

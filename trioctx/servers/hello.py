@@ -7,7 +7,6 @@ own, with a deadline, and is cancelled when the client goes away, is the server'
 
 import functools
 import logging
-import math
 from typing import Final
 
 import trio
@@ -25,7 +24,7 @@ async def serve(
     host: str = "127.0.0.1",
     port: int = 8090,
     work: float = 0.0,
-    timeout: float = math.inf,
+    timeout: float = 30.0,
     *,
     max_connections: int | None = None,
     task_status: trio.TaskStatus[list[tuple[str, int]]] = trio.TASK_STATUS_IGNORED,
