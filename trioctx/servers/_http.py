@@ -45,19 +45,19 @@ class Refused(Exception):
 class RequestParser:
     """The requests in a stream of bytes, however the bytes are cut.
 
-    The `on_...` methods are httptools' callbacks.
+    `in_message` tells whether a part of a request has come that is not whole yet. The `on_...`
+    methods are httptools' callbacks.
     """
 
     def __init__(self) -> None:
         self._parser = httptools.HttpRequestParser(self)
         self._waiting: deque[Request] = deque()
         self._refusal: int | None = None
-        self._in_message = False
+        self.in_message = False
         self._in_head = False
         self._received = 0  # bytes of this message, but for those that came with its first one
         self._target = b""
         self._headers: list[tuple[bytes, bytes]] = []
-        self._head_size = 0
         self._body: list[bytes] = []
         self._body_size = 0
         self._expects = False
@@ -98,11 +98,6 @@ class RequestParser:
         return None
 
     @property
-    def in_message(self) -> bool:
-        """Whether a part of a request has come that is not whole yet."""
-        return self._in_message
-
-    @property
     def wants_continue(self) -> bool:
         """Whether the client waits to be asked for the body of the request with this head.
 
@@ -121,29 +116,29 @@ class RequestParser:
     # --- what httptools calls -------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
-        self._in_message = self._in_head = True
+        self.in_message = self._in_head = True
         self._received = 0
         self._target = b""
         self._headers = []
-        self._head_size = 0
         self._body = []
         self._body_size = 0
 
     def on_url(self, url: bytes) -> None:
         self._target += url
-        self._head_size += len(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._in_head:  # and not in the trailers
             self._headers.append((name.lower(), value))
-            self._head_size += len(name) + len(value) + len(b": \r\n")
 
     def on_headers_complete(self) -> None:
         self._in_head = False
         version = self._parser.get_http_version()
+        target = self._target.decode("latin-1")
+        size = len(target)
         hosts = 0
         codings = b""
         for name, value in self._headers:
+            size += len(name) + len(value) + len(b": \r\n")
             if name == b"host":
                 hosts += 1
             elif name == b"transfer-encoding":
@@ -152,23 +147,21 @@ class RequestParser:
                 self._refuse(413)
             elif name == b"expect" and version == "1.1":
                 self._expects = value.lower() == b"100-continue"
-        if self._head_size > MAX_HEAD:
+        if size > MAX_HEAD:
             self._refuse(431)
         elif (
             version not in ("1.0", "1.1")
             or hosts > 1
             or (hosts == 0 and version == "1.1")  # RFC 9112, 3.2
-            or not self._target.startswith(b"/")  # a proxy's or a server-wide target
-            or b"#" in self._target
+            or not target.startswith("/")  # a proxy's or a server-wide target
+            or "#" in target
             or (codings and version == "1.0")  # RFC 9112, 6.1
         ):
             self._refuse(400)
         elif codings.endswith(b"chunked") and codings != b",chunked":
             self._refuse(501)  # where chunked is not the last one, httptools says 400
         self.method = self._parser.get_method().decode()
-        path, _, query = self._target.partition(b"?")
-        self.path = path.decode("latin-1")
-        self._query = query.decode("latin-1")
+        self.path, _, self._query = target.partition("?")
         self._keep_alive = self._parser.should_keep_alive() and not self._parser.should_upgrade()
 
     def on_body(self, body: bytes) -> None:
@@ -179,7 +172,7 @@ class RequestParser:
             self._body.append(body)
 
     def on_message_complete(self) -> None:
-        self._in_message = False
+        self.in_message = False
         self._received = 0
         self._expects = False
         if self._refusal is None:

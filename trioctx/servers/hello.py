@@ -16,6 +16,8 @@ from trioctx.servers.http import Limits, Request, Response, serve_http
 
 __all__ = ["hello", "serve"]
 
+_HELLO: Final = Response(200, b"hello\n")
+
 _log: Final = logging.getLogger(__name__)
 
 
@@ -49,13 +51,13 @@ async def serve(
 
 async def hello(request: Request, *, work: float = 0.0) -> Response:
     """Work for `work` seconds, then say hello."""
-    ctx = trioctx.current()
     _log.info("server: hello handler started")
     try:
         if work:
             await trio.sleep(work)
-        return Response(200, b"hello\n")
+        return _HELLO
     except trio.Cancelled:
+        ctx = trioctx.current()
         _log.info("server: %s", ctx.cause or ctx.err)
         raise
     finally:
