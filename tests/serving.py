@@ -42,7 +42,7 @@ async def served(
         async with server:
             await serve_connection(ctx, server, peers, table, limits)
 
-    with Peers(limits.idle) as peers:
+    with Peers(limits.idle, limits.send) as peers:
         values = trioctx.with_value(trioctx.background(), client_addr, "10.0.0.1:5000")
         async with trioctx.with_cancel(values) as ctx:
             ctx.start_service(peers.run, ctx)

@@ -42,6 +42,7 @@ OUTSIDE = [
     "servers/_http",
     "servers/_messages",
     "servers/_nowait",
+    "servers/_turn",
     "servers/_peers",
     "servers/_tcp",
     "servers/_unix",

@@ -15,7 +15,7 @@ from serving import CLOSE, GET, served, statuses
 from trio.testing import MockClock, memory_stream_pair
 
 import trioctx
-from trioctx.servers import client_addr, echo, hello, serve_tcp
+from trioctx.servers import _peers, client_addr, echo, hello, serve_tcp
 from trioctx.servers.http import Request, Response
 from trioctx.testing import cancel_at_every_checkpoint
 
@@ -186,13 +186,24 @@ HELLO_CASES = {
 
 
 @all_and_own
-@pytest.mark.parametrize("make", [MemoryClient, SocketClient])
+@pytest.mark.parametrize(
+    ("make", "many"), [(MemoryClient, False), (SocketClient, False), (SocketClient, True)]
+)
 @pytest.mark.parametrize("case", HELLO_CASES)
 async def test_hello(
-    case: str, make: Callable[..., Client], all_tasks: bool, autojump_clock: MockClock
+    case: str,
+    make: Callable[..., Client],
+    many: bool,
+    all_tasks: bool,
+    autojump_clock: MockClock,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Whole responses, each request answered at most once, in order."""
+    """Whole responses, each request answered at most once, in order.
+
+    Also as one connection of many, whose answers are sent at the end of a turn.
+    """
     sent, eof, expected = HELLO_CASES[case]
+    monkeypatch.setattr(_peers, "_MANY", 0 if many else math.inf)
 
     async def serve(stream: trio.abc.HalfCloseableStream) -> None:
         async with served(stream, work_or_fail, methods=("GET", "POST")):

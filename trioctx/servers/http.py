@@ -114,7 +114,7 @@ async def serve_http(
     """
     table = RouteTable(routes)
 
-    with Peers(limits.idle) as peers:
+    with Peers(limits.idle, limits.send) as peers:
 
         async def serve_client(ctx: trioctx.Context, stream: trio.SocketStream) -> None:
             await serve_connection(ctx, stream, peers, table, limits)
@@ -179,42 +179,37 @@ class _Connection:
     async def serve(self) -> bool:
         """Answer requests as long as there can be one. Returns whether the client takes them."""
         try:
-            while await self._serve_request():
-                pass
+            while (request := await self._next_request()) is not None:
+                if isinstance(request, Response):
+                    self._log("-", request, 0.0, "-", None)
+                    await self._peer.send(serialise(request, keep_alive=False))
+                    break
+                response = await self._answer(request)
+                if response is None:
+                    break
+                keep_alive = request.keep_alive and not self._peer.let_go_of
+                head_only = request.method == "HEAD"
+                data = serialise(response, keep_alive=keep_alive, head_only=head_only)
+                if not keep_alive:
+                    await self._peer.send(data)
+                    break
+                self._peer.send_soon(data)
         except (trio.BrokenResourceError, trioctx.DeadlineExceeded) as exc:
             _log.debug("client %s did not take its answer: %r", self._client, exc)
             return False
         return True
-
-    async def _serve_request(self) -> bool:
-        request = await self._next_request()
-        if request is None:
-            return False
-        if isinstance(request, Response):
-            self._log("-", request, 0.0, "-", None)
-            await self._peer.send(serialise(request, keep_alive=False), self._limits.send)
-            return False
-        handler = self._find(request.method, request.path)
-        if isinstance(handler, Response):
-            response: Response | None = handler
-            self._log(f"{request.method} {request.path}", handler, 0.0, "-", None)
-        else:
-            response = await self._handle(handler, request)
-        if response is None:
-            return False
-        keep_alive = request.keep_alive and not self._peer.let_go_of
-        data = serialise(response, keep_alive=keep_alive, head_only=request.method == "HEAD")
-        await self._peer.send(data, self._limits.send)
-        return keep_alive
 
     async def _next_request(self) -> Request | Response | None:
         """The next request; or what to say instead, before the connection closes; or the end."""
         try:
             request = self._parser.next_request()
             if request is not None:
+                await self._peer.flush()
                 await trio.lowlevel.checkpoint()
                 return request
-            if not self._parser.in_message:
+            if self._parser.in_message:
+                await self._peer.flush()
+            else:
                 data = await self._peer.receive(idle=True)
                 if not data:
                     return None
@@ -240,7 +235,7 @@ class _Connection:
                 if isinstance(handler, Response):
                     return handler
                 parser.continued()
-                await self._peer.send(_CONTINUE, self._limits.send)
+                await self._peer.send(_CONTINUE)
             data = await self._peer.receive()
             if not data:
                 return None
@@ -252,9 +247,13 @@ class _Connection:
             return Response.of_status(503)
         return self._table.find(method, path)
 
-    async def _handle(self, handler: RequestHandler, request: Request) -> Response | None:
+    async def _answer(self, request: Request) -> Response | None:
         """The response to a request, or None when there is nobody left to send it to."""
         what = f"{request.method} {request.path}"
+        handler = self._find(request.method, request.path)
+        if isinstance(handler, Response):
+            self._log(what, handler, 0.0, "-", None)
+            return handler
         called = _id_of(request)
         begun = time.perf_counter()
         request_id.set(called)  # what stands when a context is entered is among its values
