@@ -45,6 +45,8 @@ class Ends(Links):
         at = end.at
         if self._state != "new" and source not in self._links and source not in self._kin:
             at = max(at, self._floor)
+        if at is end.at and end.node is not None:
+            return end
         return End(at, end.error, end.node or source, end.cause)
 
     def _before_closing(self, end: End | None) -> End | None:

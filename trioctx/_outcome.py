@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import trio
+
 from ._ends import first_end
 from ._errors import ContextCancelled, raise_as_it_is
 from ._node import End, Event
@@ -55,7 +57,7 @@ class Outcome(Place):
 
     def _without_own_end(self, exc: BaseException) -> BaseException | None:
         """`exc` without the errors that only tell of this context's own end."""
-        if not any(map(named, leaves(exc))):
+        if type(exc) is trio.Cancelled or not any(map(named, leaves(exc))):
             return exc
         end = self._end_apart()
 
