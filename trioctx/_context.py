@@ -217,7 +217,7 @@ class Context(Outcome):
         else:
             self._deadline = limit if limit < outer._deadline else outer._deadline
             self._shield = outer if outer._shielded else outer._shield
-            if self._below or self._floating:
+            if self._below is not None or self._floating:
                 outer._register(self)
         self._task = task
         self._index = len(task.child_nurseries)

@@ -108,9 +108,11 @@ def first_end(start: Ends, *, enclosing: bool = True) -> End | None:
     found about the others on the way is kept, so that it need not be found again.
     """
     run = start._run
-    if not start._sources():
-        return start._before_closing(start._own_end(run))
     epoch = -1 if run is None else run.epoch
+    if not start._sources():
+        only = start._before_closing(start._own_end(run))
+        start._keep(only, epoch)
+        return only
     now = -math.inf if run is None else run.now()
     known: dict[Ends, End | None] = {}
     under_way: set[Ends] = set()

@@ -158,15 +158,18 @@ class Links(Values):
         """`item` is to be told when this context ends."""
         todo: list[tuple[Links, Context | Watch]] = [(self, item)]
         for node, below in todo:
+            # What stands above had nobody to tell here: while it is open until its first time,
+            # while it is not entered whenever it has nothing below.
+            first = node._below is None
             if node._below is None:
                 node._below = {}
-            if not node._below:
-                # What stands above has nobody to tell here until now.
-                if node._state == "new":
+            if node._state == "new":
+                if not node._below:
                     todo += [(parent, node._me()) for parent in node._links]
-                elif node._state == "open" and not node._floating:
-                    outer = node._source_of_blocks()
-                    todo += [(outer, node._me())] if outer is not None else []
+            elif first and node._state == "open" and not node._floating:
+                outer = node._source_of_blocks()
+                if outer is not None:
+                    todo.append((outer, node._me()))
             node._below[below] = None
 
     def _unregister(self, item: Context | Watch) -> None:

@@ -43,14 +43,16 @@ class Place(Threads):
         """Whether it, or an ancestor that is not entered, was made by `without_cancel`."""
         if self._kind.detaches:
             return True
-        todo = [parent for parent in self._links if parent._state == "new"]
+        todo = [*self._links]
         seen = set(todo)
         for node in todo:
-            if node._kind.detaches:
-                return True
-            above = [p for p in node._links if p._state == "new" and p not in seen]
-            seen.update(above)
-            todo += above
+            if node._state == "new":
+                if node._kind.detaches:
+                    return True
+                for parent in node._links:
+                    if parent not in seen:
+                        seen.add(parent)
+                        todo.append(parent)
         return False
 
     def _divide(self, outer: Context | None) -> None:
