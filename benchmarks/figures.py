@@ -1,0 +1,29 @@
+"""From samples to figures: quantiles, ratios within rounds, and how sure they are."""
+
+import random
+import statistics
+from collections.abc import Sequence
+
+CONFIDENCE = 0.95
+RESAMPLES = 2000
+
+
+def quantile(values: Sequence[float], part: float) -> float:
+    """The smallest of ``values`` that is not below ``part`` of them."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(part * len(ordered)))]
+
+
+def ratios(ours: Sequence[float], peer: Sequence[float]) -> list[float]:
+    """Round by round, so that what slows the machine for a while slows both."""
+    return [a / b for a, b in zip(ours, peer, strict=True)]
+
+
+def bootstrap(values: Sequence[float]) -> tuple[float, float]:
+    """The interval that holds the median of a resampling of ``values`` in 95 of 100 cases."""
+    rng = random.Random(0)  # the same samples give the same interval
+    medians = sorted(
+        statistics.median(rng.choices(values, k=len(values))) for _ in range(RESAMPLES)
+    )
+    outside = int(RESAMPLES * (1 - CONFIDENCE) / 2)
+    return medians[outside], medians[-1 - outside]

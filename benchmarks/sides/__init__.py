@@ -1,0 +1,37 @@
+"""What is measured, done in each way: a module for each side, with a `Work` for each case it knows.
+
+A side's module has two names:
+
+- ``works()``: name of the work (`benchmarks.cases`) to `Work`.
+- ``LACKS``: name of the work to the reason why this side has nothing of the kind. What stands in
+  neither is a mistake, which a test finds.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+Figures = dict[str, list[float]]
+"""What a sample found: for each metric one value or more, in seconds (or bytes)."""
+
+
+class WrongOutcome(Exception):
+    """A side does not do the work that it is timed for."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """One side's way to do the work of a case.
+
+    ``sample(**args)`` does it and measures; ``check(**args)`` raises `WrongOutcome` unless the work
+    has the outcome that it should have, and is awaited once before anything is timed.
+    """
+
+    label: str
+    sample: Callable[..., Awaitable[Figures]]
+    check: Callable[..., Awaitable[None]]
+
+
+def expect(what: str, actual: object, wanted: object) -> None:
+    """Raise `WrongOutcome` unless the two are equal."""
+    if actual != wanted:
+        raise WrongOutcome(f"{what}: {actual!r} instead of {wanted!r}")

@@ -1,0 +1,5 @@
+LACKS = {"with_timeout": "x", "fanout": "y"}
+
+
+def works():
+    return {}
