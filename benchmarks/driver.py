@@ -6,19 +6,28 @@ has the other; this process only waits meanwhile.
 """
 
 import json
-import os
+import signal
 import subprocess
 import sys
+import tempfile
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from .cases import Case
+from .servers import cores, environment, on_core
 from .sides import Figures, WrongOutcome
 
 OURS = "trioctx"
 PEER = "trio"  # what a goal compares with
+LIMIT = 120.0  # seconds for one answer: a sample that takes longer is stuck
+
+
+class WorkerEnded(Exception):
+    """The process is gone, and with it the answer."""
 
 
 @dataclass(frozen=True)
@@ -29,30 +38,78 @@ class Result:
     labels: Mapping[str, str]
     rounds: Mapping[str, Sequence[Figures]]
     absent: Mapping[str, str]
+    failed: Mapping[str, str]
+    """Sides that should have had figures: wrong outcome, an error, a process that ended."""
+    seconds: float
+    """Of the clock, for all of it."""
 
 
 class Worker:
     """A process that answers one request at a time, in lines of JSON."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self._process = process
+    def __init__(self, name: str, command: Sequence[str], core: int | None) -> None:
+        self.name = name
+        self._command = command
+        self._core = core
         self._deadlines = 0
+        self._errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
+        self._process = self._started()
+
+    def _started(self) -> subprocess.Popen[str]:
+        self._deadlines = 0
+        self._errors.seek(0)
+        self._errors.truncate()
+        with on_core(self._core):
+            return subprocess.Popen(
+                self._command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._errors,
+                text=True,
+                env=environment(),
+                process_group=0,  # a terminal's Ctrl-C is for the driver, which then ends this
+            )
 
     def ask(self, **request: Any) -> dict[str, Any]:
+        """Raises `WrongOutcome` for an error, `WorkerEnded` if there is no answer."""
+        if self._process.poll() is not None:
+            self._process.communicate()
+            self._process = self._started()
         assert self._process.stdin is not None and self._process.stdout is not None
-        print(json.dumps(request), file=self._process.stdin, flush=True)
-        line = self._process.stdout.readline()
+        stuck = threading.Timer(LIMIT, self._process.kill)
+        stuck.start()
+        try:
+            print(json.dumps(request), file=self._process.stdin, flush=True)
+            line = self._process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        finally:
+            stuck.cancel()
         if not line:
-            raise WrongOutcome(f"the worker ended over {request}")
+            raise WorkerEnded(f"the worker {self.name} {self._end()}")
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
-            raise WrongOutcome(f"{request}: {answer['error']}")
+            raise WrongOutcome(answer["error"])
         return answer
+
+    def _end(self) -> str:
+        """How the process ended, and the last that it said."""
+        self._process.kill()
+        status = self._process.wait()
+        how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"exited {status}"
+        self._errors.seek(0)
+        said = self._errors.read().strip().splitlines()
+        return f"{how}: {said[-1]}" if said else how
 
     def arm(self, deadlines: int) -> None:
         if deadlines != self._deadlines:
             self.ask(do="deadlines", number=deadlines)
             self._deadlines = deadlines
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.communicate()
+        self._errors.close()
 
 
 class Driver:
@@ -60,7 +117,6 @@ class Driver:
 
     def __init__(self, workers: Sequence[Worker], absent: Mapping[str, str]) -> None:
         self.absent = dict(absent)
-        self._workers = workers
         self._by_side: dict[str, Worker] = {}
         self._lacks: dict[str, Mapping[str, str]] = {}
         for worker in workers:
@@ -71,47 +127,78 @@ class Driver:
     def sides(self, case: Case) -> list[str]:
         return [side for side, lacks in self._lacks.items() if case.work not in lacks]
 
+    def samples(self, case: Case, *, rounds: int, warmup: int) -> int:
+        """How many samples `measure` will take."""
+        return len(self.sides(case)) * (warmup + self.rounds(case, rounds))
+
+    @staticmethod
+    def rounds(case: Case, rounds: int) -> int:
+        return min(rounds, case.rounds or rounds)
+
     def measure(
         self, case: Case, *, rounds: int, warmup: int, step: Callable[[], None] = lambda: None
     ) -> Result:
-        """Check all sides, then sample them in turn; ``step`` is called after each sample."""
-        rounds = min(rounds, case.rounds or rounds)
-        sides = self.sides(case)
+        """Check all sides, then sample them in turn; ``step`` is called after each sample.
+
+        A side that fails is left out from then on, and the others go on.
+        """
+        began = time.perf_counter()
         absent = {s: lacks[case.work] for s, lacks in self._lacks.items() if case.work in lacks}
-        for worker in self._workers:
-            worker.arm(case.deadlines)
-        asked: dict[str, Any] = {"work": case.work, "args": dict(case.args)}
-        labels = {s: self._by_side[s].ask(do="check", side=s, **asked)["label"] for s in sides}
-        found: dict[str, list[Figures]] = {side: [] for side in sides}
-        for _ in range(warmup + rounds):
-            for side in sides:
-                answer = self._by_side[side].ask(do="sample", side=side, **asked)
-                found[side].append(answer["figures"])
+        labels: dict[str, str] = {}
+        found: dict[str, list[Figures]] = {}
+        failed: dict[str, str] = {}
+
+        def asked(side: str, do: str) -> dict[str, Any]:
+            worker = self._by_side[side]
+            try:
+                worker.arm(case.deadlines)
+                return worker.ask(do=do, side=side, work=case.work, args=dict(case.args))
+            except (WrongOutcome, WorkerEnded) as exc:
+                failed[side] = str(exc)
+                found.pop(side, None)
+                return {}
+
+        for side in self.sides(case):
+            if answer := asked(side, "check"):
+                labels[side], found[side] = answer["label"], []
+        for _ in range(warmup + self.rounds(case, rounds)):
+            for side in list(found):
+                if answer := asked(side, "sample"):
+                    found[side].append(answer["figures"])
                 step()
-        taken = {side: figures[warmup:] for side, figures in found.items()}
-        return Result(case, labels, taken, {**absent, **self.absent})
+        return Result(
+            case,
+            {side: labels[side] for side in found},
+            {side: figures[warmup:] for side, figures in found.items()},
+            {**absent, **self.absent},
+            failed,
+            time.perf_counter() - began,
+        )
 
 
 @contextmanager
-def worker(command: Sequence[str], core: int | None) -> Iterator[Worker]:
+def worker(name: str, command: Sequence[str], core: int | None) -> Iterator[Worker]:
     """The process never outlives the block."""
-    pin = None if core is None else {core}
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = Worker(name, command, core)
     try:
-        if pin is not None:
-            os.sched_setaffinity(process.pid, pin)
-        yield Worker(process)
+        yield process
     finally:
-        process.kill()
-        process.communicate()
+        process.close()
+
+
+def commands() -> tuple[dict[str, list[str]], dict[str, str]]:
+    """How to start each worker that this machine can have; why it cannot have the others."""
+    loops = ("trio", "asyncio")
+    return {loop: [sys.executable, "-m", "benchmarks.worker", loop] for loop in loops}, {}
 
 
 @contextmanager
-def driver(core: int | None = None) -> Iterator[Driver]:
+def driver() -> Iterator[Driver]:
     """A driver with all workers that this machine can have."""
+    core, _ = cores() or (None, None)
+    present, absent = commands()
     with ExitStack() as stack:
         workers = [
-            stack.enter_context(worker([sys.executable, "-m", "benchmarks.worker", loop], core))
-            for loop in ("trio", "asyncio")
+            stack.enter_context(worker(name, command, core)) for name, command in present.items()
         ]
-        yield Driver(workers, {})
+        yield Driver(workers, absent)
