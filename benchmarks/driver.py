@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
 
 from .cases import Case
 from .servers import cores, environment, on_core
@@ -47,12 +47,14 @@ class Result:
 class Worker:
     """A process that answers one request at a time, in lines of JSON."""
 
-    def __init__(self, name: str, command: Sequence[str], core: int | None) -> None:
+    def __init__(
+        self, name: str, command: Sequence[str], core: int | None, errors: IO[str]
+    ) -> None:
         self.name = name
         self._command = command
         self._core = core
         self._deadlines = 0
-        self._errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
+        self._errors = errors
         self._process = self._started()
 
     def _started(self) -> subprocess.Popen[str]:
@@ -109,7 +111,6 @@ class Worker:
     def close(self) -> None:
         self._process.kill()
         self._process.communicate()
-        self._errors.close()
 
 
 class Driver:
@@ -179,11 +180,12 @@ class Driver:
 @contextmanager
 def worker(name: str, command: Sequence[str], core: int | None) -> Iterator[Worker]:
     """The process never outlives the block."""
-    process = Worker(name, command, core)
-    try:
-        yield process
-    finally:
-        process.close()
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
+        process = Worker(name, command, core, errors)
+        try:
+            yield process
+        finally:
+            process.close()
 
 
 def commands() -> tuple[dict[str, list[str]], dict[str, str]]:

@@ -6,12 +6,19 @@ from collections.abc import Sequence
 
 CONFIDENCE = 0.95
 RESAMPLES = 2000
+PARTS = 100  # of a distribution
 
 
 def quantile(values: Sequence[float], part: float) -> float:
     """The smallest of ``values`` that is not below ``part`` of them."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(part * len(ordered)))]
+
+
+def distribution(values: Sequence[float]) -> list[float]:
+    """The quantiles 0, 0.01, 0.02 ... 1."""
+    ordered = sorted(values)
+    return [ordered[min(len(ordered) - 1, i * len(ordered) // PARTS)] for i in range(PARTS + 1)]
 
 
 def ratios(ours: Sequence[float], peer: Sequence[float]) -> list[float]:
