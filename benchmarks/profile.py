@@ -27,19 +27,12 @@ import trio
 import trioctx
 
 from .machine import machine
-from .measure import WrongOutcome
-from .servers import (
-    LIMIT,
-    Contestant,
-    Race,
-    Standing,
-    cores,
-    own_load,
-    races,
-    sampled,
-    scheduled,
-    serving,
-)
+from .processor_time import scheduled
+from .races.contestants import GOALS_AT, Contestant, Race, races
+from .races.loads import own_load
+from .races.outcomes import Standing
+from .races.processes import LIMIT, cores, serving
+from .sides import WrongOutcome
 
 SECONDS = 5.0
 TOP = 12
@@ -148,18 +141,21 @@ def profile(race: Race, contestant: Contestant, seconds: float) -> Profile:
     for_server, for_load = cores() or (None, None)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "stacks.json")
-        with serving(contestant, for_server, profile_into=file) as (pid, port):
-            race.check(port)
-            own_load(race, port, seconds / 5, for_load)
-            taken_from(file, pid)
-            began, before = time.perf_counter(), scheduled(pid)
-            sample = sampled(race, "own", (pid, port), seconds, for_load)
-            took, after = time.perf_counter() - began, scheduled(pid)
-            told = taken_from(file, pid)
+        with (
+            serving(contestant, for_server, profile_into=file) as server,
+            own_load(for_load) as load,
+        ):
+            race.check(server.port)
+            load(race, server, seconds / 5)
+            taken_from(file, server.pid)
+            began, before = time.perf_counter(), scheduled(server.pid)
+            sample = load(race, server, seconds)
+            took, after = time.perf_counter() - began, scheduled(server.pid)
+            told = taken_from(file, server.pid)
     idle = 0.0
     if before is not None and after is not None:
         idle = max(0.0, 1 - (sum(after) - sum(before)) / took)
-    return counted(race.name, Standing(contestant, [sample]), told, idle)
+    return counted(race.protocol, Standing(contestant, [sample]), told, idle)
 
 
 def counted(race: str, standing: Standing, told: Sequence[dict[str, Any]], idle: float) -> Profile:
@@ -173,7 +169,7 @@ def counted(race: str, standing: Standing, told: Sequence[dict[str, Any]], idle:
         samples = round(entry["samples"] * (awake if waiting(entry["stack"]) else 1))
         layers[layer(entry["stack"])] += samples
         functions[short(entry["stack"][0])] += samples
-    each = (standing.processor or 1 / standing.rate) / layers.total()
+    each = processor_of(standing) / layers.total()
     return Profile(
         race,
         standing.contestant.label,
@@ -183,8 +179,19 @@ def counted(race: str, standing: Standing, told: Sequence[dict[str, Any]], idle:
     )
 
 
-def row(label: str, ours: float, peer: float) -> str:
-    return f"  {label:48}{ours * 1e6:>12.1f}{peer * 1e6:>24.1f}"
+def processor_of(standing: Standing) -> float:
+    """Seconds for a request; by the clock where the system does not tell the processor's."""
+    processor, rate = standing.figure("processor"), standing.figure("rate")
+    if processor is not None:
+        return processor
+    assert rate is not None
+    return 1 / rate
+
+
+def profiled() -> dict[str, Race]:
+    """A race for each protocol: where the servers have so much to do that they are never idle."""
+    found = (race for race in races().values() if race.kind == "load")
+    return {race.protocol: race for race in found if race.connections == GOALS_AT}
 
 
 def rows(ours: Profile, peer: Profile) -> list[str]:
@@ -202,7 +209,7 @@ def rows(ours: Profile, peer: Profile) -> list[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    known = races()
+    known = profiled()
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.profile",
         description="Where the servers' processor time goes, beside their bare Trio peers.",

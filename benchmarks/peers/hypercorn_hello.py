@@ -1,6 +1,7 @@
 """hypercorn's Trio worker."""
 
 import socket
+from typing import Any
 
 import trio
 from hypercorn.config import Config
@@ -9,14 +10,14 @@ from hypercorn.trio import serve
 from .asgi import app
 
 
-async def main() -> None:
+async def main(application: Any) -> None:
     listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
     print(listener.getsockname()[1], flush=True)
     config = Config()
     config.bind = [f"fd://{listener.detach()}"]
     config.errorlog = None
-    await serve(app, config)
+    await serve(application, config)
 
 
 if __name__ == "__main__":
-    trio.run(main)
+    trio.run(main, app)

@@ -1,0 +1,3 @@
+module benchmarks/servers
+
+go 1.21
