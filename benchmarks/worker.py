@@ -8,7 +8,8 @@ standard input, its answer one on standard output (the Go program, `sides/go/`, 
     {"do": "check", "side": ..., "work": ..., "args": {...}}     {"label": ...}
     {"do": "sample", "side": ..., "work": ..., "args": {...}}    {"figures": {"each": [1e-6]}}
 
-Any error is {"error": "..."}. While a request is worked on nothing else happens in the loop.
+Any error is {"error": "..."}. A side whose package is not installed answers {"absent": why} among the
+sides, and a check what its side cannot do with these arguments. While a request is worked on nothing else happens in the loop.
 """
 
 import gc

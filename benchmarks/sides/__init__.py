@@ -2,9 +2,11 @@
 
 A side's module has two names:
 
-- ``works()``: name of the work (`benchmarks.cases`) to `Work`.
+- ``works()``: name of the work (`benchmarks.cases.WORKS`) to `Work`.
 - ``LACKS``: name of the work to the reason why this side has nothing of the kind. What stands in
   neither is a mistake, which a test finds.
+
+What a side can do, only not with these arguments (1,000 levels, say), its check says with `Absent`.
 """
 
 from collections.abc import Awaitable, Callable
@@ -16,6 +18,10 @@ Figures = dict[str, list[float]]
 
 class WrongOutcome(Exception):
     """A side does not do the work that it is timed for."""
+
+
+class Absent(Exception):
+    """A side cannot do a work with these arguments: why, for the reader of the results."""
 
 
 @dataclass(frozen=True)
