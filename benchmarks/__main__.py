@@ -1,115 +1,195 @@
 """``python -m benchmarks``: measure, print the ratios, and the goals beside them."""
 
 import argparse
-import json
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
+from importlib.util import find_spec
 from pathlib import Path
+from types import FrameType
 
-import trio
-
+from . import against, stored
+from .cases import Case, cases
+from .driver import WorkerEnded
 from .machine import machine
-from .measure import Result, measure
-from .report import HEADER, RACE_HEADER, as_json, conditions, legend, race_rows, row
-from .servers import Outcome, races, run_race
-from .suite import comparisons
+from .races import Race, races
+from .run import GC, Session, Settings
+from .screen import Screen, screen
 
-GC = "collected before each sample, off while it is taken"
+ROUNDS, WARMUP = 20, 2
+QUICK_ROUNDS, QUICK_WARMUP, QUICK_SCALE = 5, 1, 0.6
+SERVERS = "servers"  # the group of all races
+
+SLOWER_OR_FAILED = 1
+INTERRUPTED = 130
+TERMINATED = 143
 
 
-def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
+def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
-        description="What trioctx costs beside bare Trio: medians of the ratios of each round.",
+        description="What trioctx costs beside what one would use instead: medians of the ratios "
+        "of each round, with the interval of a bootstrap.",
     )
-    parser.add_argument(
+    add = parser.add_argument
+    add("--list", action="store_true", help="tell what can be measured, and measure nothing")
+    add("--quick", action="store_true", help="less of everything, in under a minute")
+    add(
         "--only",
         action="append",
-        choices=[*comparisons(), *races()],
+        default=[],
         metavar="NAME",
-        help="measure only this one; can be repeated "
-        f"({', '.join(comparisons())}; servers: {', '.join(races())})",
+        help="only this case, race or group, or those that a pattern such as 'fanout_*' matches; "
+        "can be repeated",
     )
-    parser.add_argument("--rounds", type=positive, default=25, metavar="N", help="default: 25")
-    parser.add_argument(
-        "--warmup", type=int, default=3, metavar="N", help="rounds before that, default: 3"
+    add(
+        "--rounds",
+        type=at_least(1),
+        metavar="N",
+        help=f"default: {ROUNDS}, with --quick {QUICK_ROUNDS}; what takes long has fewer",
     )
-    parser.add_argument(
-        "--scale",
-        type=float,
-        default=1.0,
-        metavar="FACTOR",
-        help="multiply the work in each sample, for a quick look; goals hold for 1",
+    add(
+        "--warmup",
+        type=at_least(0),
+        metavar="N",
+        help=f"rounds before that, default: {WARMUP}, with --quick {QUICK_WARMUP}",
     )
-    parser.add_argument(
+    add(
         "--load",
-        choices=["wrk", "own"],
-        help="what loads the hello servers, default: wrk where it is present",
+        choices=["own", "wrk"],
+        default="own",
+        help="what loads the hello servers, default: own",
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="store all samples there")
-    return parser.parse_args(arguments)
+    add("--json", type=Path, metavar="FILE", help="store the figures there")
+    add(
+        "--against",
+        type=Path,
+        metavar="FILE",
+        help="tell what got slower or faster since the run stored there; "
+        "exit status 1 if anything got slower",
+    )
+    add("--plots", type=Path, metavar="FOLDER", help="draw the figures there, as SVG and PNG")
+    return parser
 
 
-def positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"at least 1, not {number}")
-    return number
+class at_least:  # a type as argparse has them, whose name stands in its messages
+    def __init__(self, least: int) -> None:
+        self._least = least
+
+    def __call__(self, text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = self._least - 1
+        if number < self._least:
+            raise argparse.ArgumentTypeError(f"a whole number, {self._least} or more, not {text!r}")
+        return number
 
 
-async def measured(names: Sequence[str], options: argparse.Namespace) -> list[Result]:
-    """Measure the comparisons of these names, and print each when it is there."""
-    known = comparisons()
-    results = []
-    for name in names:
-        result = await measure(
-            known[name], rounds=options.rounds, warmup=options.warmup, scale=options.scale
+def chosen(patterns: Sequence[str], *, quick: bool) -> tuple[list[Case], list[Race]]:
+    """What these names and patterns mean, in the order in which it is measured.
+
+    Raises:
+        LookupError: one of them means nothing.
+    """
+
+    def wanted(pattern: str, name: str, group: str) -> bool:
+        return group == pattern or fnmatchcase(name, pattern)
+
+    if not patterns:
+        return (
+            [case for case in cases().values() if case.quick or not quick],
+            [race for race in races().values() if race.quick or not quick],
         )
-        print(row(result), flush=True)
-        results.append(result)
-    return results
+    known = [(c.name, c.group) for c in cases().values()] + [(name, SERVERS) for name in races()]
+    for pattern in patterns:
+        if not any(wanted(pattern, name, group) for name, group in known):
+            raise LookupError(f"nothing is called {pattern!r}; --list tells what there is")
+    return (
+        [c for c in cases().values() if any(wanted(p, c.name, c.group) for p in patterns)],
+        [r for r in races().values() if any(wanted(p, r.name, SERVERS) for p in patterns)],
+    )
 
 
-def raced(names: Sequence[str], options: argparse.Namespace) -> list[Outcome]:
-    """Run the races of these names, and print each when it is over."""
-    known = races()
-    outcomes = []
-    for name in names:
-        race = known[name]
-        load = options.load if name == "hello" else "own"
-        outcome = run_race(
-            race, rounds=options.rounds, warmup=options.warmup, scale=options.scale, load=load
-        )
-        print(f"\n{name}: {conditions(outcome)}\n{RACE_HEADER}")
-        print("\n".join(race_rows(outcome)), flush=True)
-        outcomes.append(outcome)
-    return outcomes
+def listed() -> Iterator[str]:
+    for case in cases().values():
+        marks = f" (goal ≤ {case.goal:g})" if case.goal is not None else ""
+        marks += ", quick" if case.quick else ""
+        yield f"{case.group:9} {case.name:32} {case.what}{marks}"
+    for race in races().values():
+        yield f"{SERVERS:9} {race.name:32} {race.what}{', quick' if race.quick else ''}"
+
+
+def settings(options: argparse.Namespace) -> Settings:
+    quick = options.quick
+    rounds = options.rounds or (QUICK_ROUNDS if quick else ROUNDS)
+    warmup = options.warmup
+    if warmup is None:
+        warmup = QUICK_WARMUP if quick else WARMUP
+    return Settings(rounds, warmup, quick, options.load, QUICK_SCALE if quick else 1.0)
+
+
+def told(
+    found: Session, options: argparse.Namespace, before: stored.Run | None, out: Screen
+) -> int:
+    """Store, draw and compare what was found. Returns the exit status."""
+    if options.json is not None:
+        stored.write(found.run, options.json)
+        out.say(f"stored in {options.json}")
+    if options.plots is not None:
+        from .plots import draw
+
+        for file in draw(stored.rounded(found.run), options.plots):
+            out.say(f"drawn: {file}")
+    slower = []
+    if before is not None:
+        comparison = against.compare(found.run, before)
+        out.show(against.table(comparison, str(options.against)))
+        slower = [change.name for change in comparison.slower]
+        out.say(f"slower: {', '.join(slower) or 'nothing'}")
+    for failure in found.failures:
+        out.say(f"FAILED: {failure}")
+    return SLOWER_OR_FAILED if slower or found.failures else 0
+
+
+def terminated(signum: int, frame: FrameType | None) -> None:
+    """As if it had ended by itself: what was started is stopped on the way out."""
+    sys.exit(TERMINATED)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = parsed(arguments)
-    about = machine()
-    print(", ".join(f"{name} {value}" for name, value in about.items()))
-    print(f"rounds {options.rounds} after {options.warmup}, A B A B ...; gc: {GC}")
-    chosen = options.only or [*comparisons(), *races()]
-    results: list[Result] = []
-    if compared := [name for name in chosen if name in comparisons()]:
-        print(f"\n{HEADER}", flush=True)
-        results = trio.run(measured, compared, options)
-        print()
-        for result in results:
-            print(legend(result))
-    outcomes = raced([name for name in chosen if name in races()], options)
-    if options.json is not None:
-        settings = {
-            "rounds": options.rounds,
-            "warmup": options.warmup,
-            "scale": options.scale,
-            "gc": GC,
-        }
-        stored = as_json(results, outcomes, about, settings)
-        options.json.write_text(json.dumps(stored, indent=1) + "\n", encoding="utf-8")
-    return 0
+    usage = parser()
+    options = usage.parse_args(arguments)
+    if options.list:
+        print("\n".join(listed()))
+        return 0
+    before = None
+    try:
+        chosen_cases, chosen_races = chosen(options.only, quick=options.quick)
+        if options.against is not None:
+            before = stored.read(options.against)
+    except (LookupError, stored.NotARun) as exc:
+        usage.error(str(exc))
+    if options.json is not None and not options.json.absolute().parent.is_dir():
+        usage.error(f"--json {options.json}: there is no such folder")
+    if options.plots is not None and find_spec("matplotlib") is None:
+        usage.error("--plots needs matplotlib: pip install 'trioctx[bench]'")
+    signal.signal(signal.SIGTERM, terminated)
+    about, out = machine(), screen()
+    how = settings(options)
+    out.say(", ".join(f"{name} {value}" for name, value in about.items()))
+    out.say(f"rounds {how.rounds} after {how.warmup}, A B C, A B C ...; gc: {GC}")
+    session = Session(how, out, about)
+    try:
+        session.measure(chosen_cases, chosen_races)
+    except KeyboardInterrupt:
+        out.say("interrupted: nothing is stored")
+        return INTERRUPTED
+    except WorkerEnded as exc:
+        out.say(f"FAILED: {exc}")
+        return SLOWER_OR_FAILED
+    return told(session, options, before, out)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 from .cases import Case
-from .servers import cores, environment, on_core
+from .races.processes import cores, environment, on_core
 from .sides import Figures, WrongOutcome
 
 OURS = "trioctx"

@@ -1,5 +1,6 @@
 """From samples to figures: quantiles, ratios within rounds, and how sure they are."""
 
+import math
 import random
 import statistics
 from collections.abc import Sequence
@@ -10,15 +11,16 @@ PARTS = 100  # of a distribution
 
 
 def quantile(values: Sequence[float], part: float) -> float:
-    """The smallest of ``values`` that is not below ``part`` of them."""
+    """The smallest of ``values`` that at least this part of them does not exceed."""
     ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(part * len(ordered)))]
+    return ordered[max(0, math.ceil(part * len(ordered)) - 1)]
 
 
 def distribution(values: Sequence[float]) -> list[float]:
     """The quantiles 0, 0.01, 0.02 ... 1."""
     ordered = sorted(values)
-    return [ordered[min(len(ordered) - 1, i * len(ordered) // PARTS)] for i in range(PARTS + 1)]
+    count = len(ordered)
+    return [ordered[max(0, math.ceil(i * count / PARTS) - 1)] for i in range(PARTS + 1)]
 
 
 def ratios(ours: Sequence[float], peer: Sequence[float]) -> list[float]:

@@ -1,0 +1,149 @@
+"""This run beside a stored one: what got slower, or faster, by more than the interval.
+
+Ratios are compared, each trioctx's figure over its peer's of the same run: absolute figures of two
+runs differ for many reasons, so they are only said. Two ratios differ where their intervals do not
+touch.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from .driver import OURS, PEER
+from .stored import Run, StoredCase
+from .tables import Table, interval
+from .units import amount, units
+
+Verdict = Literal["slower", "faster", "as before"]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One side of a comparison; ``absolute`` is trioctx's own figure, for people."""
+
+    peer: str
+    ratio: float
+    interval: tuple[float, float]
+    absolute: str
+    more_is_better: bool = False
+
+
+@dataclass(frozen=True)
+class Change:
+    name: str
+    before: Figure
+    now: Figure
+
+    @property
+    def verdict(self) -> Verdict:
+        if self.now.interval[0] > self.before.interval[1]:
+            higher = True
+        elif self.now.interval[1] < self.before.interval[0]:
+            higher = False
+        else:
+            return "as before"
+        return "faster" if higher is self.now.more_is_better else "slower"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """``only_now`` and ``only_before``: names without a ratio in the other run."""
+
+    changes: Sequence[Change]
+    only_now: Sequence[str]
+    only_before: Sequence[str]
+    machines: Sequence[str]
+    """What is different about the machine or its programs."""
+
+    @property
+    def slower(self) -> list[Change]:
+        return [change for change in self.changes if change.verdict == "slower"]
+
+
+def peer_of(sides: Sequence[str]) -> str | None:
+    """What a case is compared by: with Trio, or with the first that there is."""
+    others = [side for side in sides if side != OURS]
+    return PEER if PEER in others else min(others, default=None)
+
+
+def case_figure(case: StoredCase, peer: str) -> Figure:
+    ours, ratio = case["sides"][OURS], case["sides"][peer]["ratio"]
+    low, high = ratio["interval"]
+    each = amount(ours["metrics"][case["metric"]]["p50"], units(case["group"]))
+    return Figure(peer, ratio["median"], (low, high), each)
+
+
+def race_figure(race: dict[str, Any], server: dict[str, Any]) -> Figure:
+    low, high = server["interval"]
+    headline = race["headline"]
+    own = race["servers"][0][headline]
+    more_is_better = headline == "rate"
+    if more_is_better:
+        absolute = f"{own:,.0f}/s"
+    else:
+        absolute = amount(own, units("memory" if headline == "bytes" else "latency"))
+    return Figure(server["label"], server["ratio"], (low, high), absolute, more_is_better)
+
+
+def figures(run: Run) -> dict[str, dict[str, Figure]]:
+    """For each case and race, each peer's figure."""
+    found: dict[str, dict[str, Figure]] = {}
+    for case in run["cases"]:
+        found[case["name"]] = {
+            side: case_figure(case, side) for side, has in case["sides"].items() if "ratio" in has
+        }
+    for race in run["races"]:
+        found[race["name"]] = {
+            server["label"]: race_figure(race, server)
+            for server in race["servers"][1:]
+            if server.get("interval")
+        }
+    return {name: peers for name, peers in found.items() if peers}
+
+
+def compare(now: Run, before: Run) -> Comparison:
+    """What both runs have, compared by the same peer."""
+    ours, theirs = figures(now), figures(before)
+    changes = []
+    for name, peers in ours.items():
+        both = [peer for peer in peers if peer in theirs.get(name, {})]
+        peer = peer_of(both)
+        if peer is not None:
+            changes.append(Change(name, theirs[name][peer], peers[peer]))
+    compared = {change.name for change in changes}
+    machines = [
+        f"{what}: {before['machine'].get(what, 'not told')}, now {value}"
+        for what, value in now["machine"].items()
+        if before["machine"].get(what) != value
+    ]
+    return Comparison(
+        changes,
+        [name for name in ours if name not in compared],
+        [name for name in theirs if name not in compared],
+        machines,
+    )
+
+
+def table(comparison: Comparison, file: str) -> Table:
+    """Slower first, then faster, then the rest."""
+    places = {"slower": 0, "faster": 1, "as before": 2}
+    rows = [
+        [
+            change.name,
+            change.verdict.upper() if change.verdict == "slower" else change.verdict,
+            change.now.peer,
+            f"{change.before.ratio:.2f} ({interval(change.before.interval)})",
+            f"{change.now.ratio:.2f} ({interval(change.now.interval)})",
+            change.before.absolute,
+            change.now.absolute,
+        ]
+        for change in sorted(comparison.changes, key=lambda c: places[c.verdict])
+    ]
+    notes = ["ratios are compared; the absolute figures of two runs are not comparable"]
+    notes += [f"another machine or program: {what}" for what in comparison.machines]
+    if comparison.only_now:
+        notes.append(f"new, or without a common peer: {', '.join(comparison.only_now)}")
+    if comparison.only_before:
+        notes.append(f"only in {file}: {', '.join(comparison.only_before)}")
+    head = ["", "is", "beside", "ratio before", "ratio now", "trioctx before", "trioctx now"]
+    return Table(f"Against {file}", head, rows, left=3, notes=notes)

@@ -1,0 +1,164 @@
+"""What was found, as tables: the screen prints them, and the page has the same."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+
+from .driver import OURS, PEER
+from .stored import Ratio, StoredCase, figures
+from .units import amount, spread, units
+
+SIDES = {
+    OURS: "trioctx",
+    PEER: "Trio",
+    "floor": "floor",
+    "anyio-trio": "AnyIO on Trio",
+    "asyncio": "asyncio",
+    "anyio-asyncio": "AnyIO on asyncio",
+    "go": "Go",
+}
+"""What people call them, in the order in which they are shown."""
+
+GROUPS = {
+    "latency": "Latency: from the cancellation to the first task, the last, and the block's end",
+    "lateness": "Lateness: how long after its deadline a block ends",
+    "cost": "Cost: time for one",
+    "memory": "Memory: bytes for one",
+}
+
+MISSED = "MISSED"
+NONE = "–"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells as text. ``left``: so many columns are words, the others figures."""
+
+    title: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    left: int = 1
+    notes: Sequence[str] = field(default=())
+
+
+def side_name(side: str) -> str:
+    return SIDES.get(side, side)
+
+
+def place(side: str) -> int:
+    return list(SIDES).index(side) if side in SIDES else len(SIDES)
+
+
+def ordered(sides: Iterable[str]) -> list[str]:
+    """Sides in the order of `SIDES`, unknown ones last."""
+    return sorted(set(sides), key=lambda side: (place(side), side))
+
+
+def interval(pair: Sequence[float]) -> str:
+    low, high = pair
+    return f"{low:.2f} to {high:.2f}"
+
+
+def missed(case: StoredCase) -> bool:
+    ratio = compared(case)
+    return ratio is not None and case["goal"] is not None and ratio["median"] > case["goal"]
+
+
+def compared(case: StoredCase) -> Ratio | None:
+    """trioctx beside what its goal compares it with."""
+    peer = case["sides"].get(PEER)
+    return None if peer is None else peer.get("ratio")
+
+
+def goal(case: StoredCase) -> str:
+    if case["goal"] is None:
+        return ""
+    if compared(case) is None:
+        return f"≤ {case['goal']:g}, not compared"
+    return f"≤ {case['goal']:g}" + (f" {MISSED}" if missed(case) else "")
+
+
+def beside(case: StoredCase) -> list[str]:
+    """Ratio, interval, goal."""
+    ratio = compared(case)
+    if ratio is None:
+        return [NONE, NONE, goal(case)]
+    return [f"{ratio['median']:.2f}", interval(ratio["interval"]), goal(case)]
+
+
+def comparison(title: str, cases: Sequence[StoredCase]) -> Table:
+    """A row for each case, with the median of each side."""
+    others = [s for s in ordered(s for c in cases for s in c["sides"]) if s not in (OURS, PEER)]
+    rows = []
+    for case in cases:
+        known = {side: median(metric["rounds"]) for side, _, metric in figures(case)}
+
+        def cell(side: str, case: StoredCase = case, known: dict[str, float] = known) -> str:
+            return amount(known[side], units(case["group"])) if side in known else NONE
+
+        rows.append(
+            [case["name"], cell(OURS), cell(PEER), *beside(case), *(cell(side) for side in others)]
+        )
+    head = ["", side_name(OURS), side_name(PEER), "ratio", "interval", "goal"]
+    return Table(title, [*head, *map(side_name, others)], rows, notes=list(notes(cases)))
+
+
+def spreads(title: str, cases: Sequence[StoredCase]) -> Table:
+    """A row for each side of each case: p50 / p99 / max of each metric."""
+    metrics = list(
+        dict.fromkeys(m for c in cases for side in c["sides"].values() for m in side["metrics"])
+    )
+    rows = []
+    for case in cases:
+        for side in ordered(case["sides"]):
+            found = case["sides"][side]
+            cells = [
+                spread([m["p50"], m["p99"], m["max"]], units(case["group"]))
+                if (m := found["metrics"].get(metric)) is not None
+                else NONE
+                for metric in metrics
+            ]
+            ratio = found.get("ratio")
+            last = ["", "", ""]
+            if ratio is not None:
+                last = [f"{ratio['median']:.2f}", interval(ratio["interval"]), ""]
+                if side == PEER:
+                    last[2] = goal(case)
+            name = case["name"] if side == ordered(case["sides"])[0] else ""
+            rows.append([name, side_name(side), *cells, *last])
+    head = ["", "", *(f"{m}: p50 / p99 / max" for m in metrics), "trioctx is ×", "interval", "goal"]
+    return Table(title, head, rows, left=2, notes=list(notes(cases)))
+
+
+def group_tables(group: str, cases: Sequence[StoredCase]) -> Iterator[Table]:
+    """What the screen shows of a group."""
+    title = GROUPS.get(group, group)
+    yield (spreads if group in ("latency", "lateness") else comparison)(title, cases)
+
+
+def notes(cases: Sequence[StoredCase]) -> Iterator[str]:
+    """What is absent and why, what failed, and where fewer rounds were taken."""
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for case in cases:
+        for side, why in case["absent"].items():
+            reasons.setdefault((side, why), []).append(case["name"])
+    for side, why in sorted(reasons, key=lambda pair: place(pair[0])):
+        names = reasons[side, why]
+        where = "" if len(names) == len(cases) else f" ({', '.join(names)})"
+        yield f"{side_name(side)} absent{where}: {why}"
+    for case in cases:
+        for side, why in case["failed"].items():
+            yield f"{side_name(side)} FAILED in {case['name']}: {why}"
+    most = max((case["rounds"] for case in cases), default=0)
+    fewer = [f"{case['name']} {case['rounds']}" for case in cases if case["rounds"] < most]
+    if fewer:
+        yield f"rounds: {most}; fewer, as they take long: {', '.join(fewer)}"
+
+
+def legend(cases: Sequence[StoredCase]) -> Iterator[str]:
+    """What each name stands for, and what each side does for it."""
+    for case in cases:
+        labels = (
+            f"{side_name(side)}: {case['sides'][side]['label']}" for side in ordered(case["sides"])
+        )
+        yield f"{case['name']}: {case['what']}. {'; '.join(labels)}"
