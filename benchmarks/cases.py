@@ -87,6 +87,11 @@ class Case:
     quick: bool = False
     """Whether ``--quick`` takes it."""
 
+    @property
+    def rival(self) -> str:
+        """What the goal compares with, as it is called among the sides of a result."""
+        return "trio" if self.against is None else " ".join(self.against)
+
 
 SIZE = 1000
 

@@ -119,18 +119,24 @@ class Driver:
     def __init__(self, workers: Sequence[Worker], absent: Mapping[str, str]) -> None:
         self.absent = dict(absent)
         self._by_side: dict[str, Worker] = {}
+        self._works: dict[str, Sequence[str]] = {}
         self._lacks: dict[str, Mapping[str, str]] = {}
         for worker in workers:
             for side, has in worker.ask(do="sides").items():
-                self._by_side[side] = worker
-                self._lacks[side] = has["lacks"]
+                if "absent" in has:
+                    self.absent[side] = has["absent"]
+                else:
+                    self._by_side[side] = worker
+                    self._works[side] = has["works"]
+                    self._lacks[side] = has["lacks"]
 
     def sides(self, case: Case) -> list[str]:
-        return [side for side, lacks in self._lacks.items() if case.work not in lacks]
+        return [side for side, works in self._works.items() if case.work in works]
 
     def samples(self, case: Case, *, rounds: int, warmup: int) -> int:
         """How many samples `measure` will take."""
-        return len(self.sides(case)) * (warmup + self.rounds(case, rounds))
+        entrants = len(self.sides(case)) + (case.against is not None)
+        return entrants * (warmup + self.rounds(case, rounds))
 
     @staticmethod
     def rounds(case: Case, rounds: int) -> int:
@@ -149,18 +155,26 @@ class Driver:
         found: dict[str, list[Figures]] = {}
         failed: dict[str, str] = {}
 
-        def asked(side: str, do: str) -> dict[str, Any]:
+        entrants = {side: (side, case.work) for side in self.sides(case)}
+        if case.against is not None:
+            entrants[case.rival] = case.against
+
+        def asked(key: str, do: str) -> dict[str, Any]:
+            side, work = entrants[key]
             worker = self._by_side[side]
             try:
                 worker.arm(case.deadlines)
-                return worker.ask(do=do, side=side, work=case.work, args=dict(case.args))
+                return worker.ask(do=do, side=side, work=work, args=dict(case.args))
             except (WrongOutcome, WorkerEnded) as exc:
-                failed[side] = str(exc)
-                found.pop(side, None)
+                failed[key] = str(exc)
+                found.pop(key, None)
                 return {}
 
-        for side in self.sides(case):
-            if answer := asked(side, "check"):
+        for side in entrants:
+            answer = asked(side, "check")
+            if "absent" in answer:
+                absent[side] = answer["absent"]
+            elif answer:
                 labels[side], found[side] = answer["label"], []
         for _ in range(warmup + self.rounds(case, rounds)):
             for side in list(found):

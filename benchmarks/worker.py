@@ -3,13 +3,14 @@
 It runs one event loop, in which every side of that loop is measured. A request is a line of JSON on
 standard input, its answer one on standard output (the Go program, `sides/go/`, speaks the same):
 
-    {"do": "sides"}                                  {"trioctx": {"lacks": {...}}, ...}
+    {"do": "sides"}                   {"trioctx": {"works": ["fanout", ...], "lacks": {...}}, ...}
     {"do": "deadlines", "number": 4000}              {}      armed, far away, until told otherwise
     {"do": "check", "side": ..., "work": ..., "args": {...}}     {"label": ...}
     {"do": "sample", "side": ..., "work": ..., "args": {...}}    {"figures": {"each": [1e-6]}}
 
-Any error is {"error": "..."}. A side whose package is not installed answers {"absent": why} among the
-sides, and a check what its side cannot do with these arguments. While a request is worked on nothing else happens in the loop.
+Any error is {"error": "..."}. Among the sides, one whose package is not installed has {"absent":
+why}; so has a check that finds its side unable to do the work with these arguments. While a request
+is worked on, nothing else happens in the loop.
 """
 
 import gc
