@@ -7,22 +7,7 @@ The servers are in `benchmarks.peers`. To add one: a module there, and a line in
 
 from .contestants import Race as Race, races as races
 from .outcomes import Outcome as Outcome
-from .report import (
-    conditions as conditions,
-    header as header,
-    race_as_json as race_as_json,
-    race_rows as race_rows,
-)
+from .report import race_as_json as race_as_json
 from .run import run_race as run_race, samples_of as samples_of
 
-__all__ = [
-    "Outcome",
-    "Race",
-    "conditions",
-    "header",
-    "race_as_json",
-    "race_rows",
-    "races",
-    "run_race",
-    "samples_of",
-]
+__all__ = ["Outcome", "Race", "race_as_json", "races", "run_race", "samples_of"]
