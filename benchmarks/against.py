@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from .driver import OURS, PEER
+from .driver import OURS
 from .stored import Run, StoredCase
 from .tables import Table, interval
 from .units import amount, units
@@ -60,12 +60,6 @@ class Comparison:
         return [change for change in self.changes if change.verdict == "slower"]
 
 
-def peer_of(sides: Sequence[str]) -> str | None:
-    """What a case is compared by: with Trio, or with the first that there is."""
-    others = [side for side in sides if side != OURS]
-    return PEER if PEER in others else min(others, default=None)
-
-
 def case_figure(case: StoredCase, peer: str) -> Figure:
     ours, ratio = case["sides"][OURS], case["sides"][peer]["ratio"]
     low, high = ratio["interval"]
@@ -86,11 +80,14 @@ def race_figure(race: dict[str, Any], server: dict[str, Any]) -> Figure:
 
 
 def figures(run: Run) -> dict[str, dict[str, Figure]]:
-    """For each case and race, each peer's figure."""
+    """For each case and race, each peer's figure; first that of what its goal compares with."""
     found: dict[str, dict[str, Figure]] = {}
     for case in run["cases"]:
+        sides = dict.fromkeys([case["rival"], *case["sides"]])
         found[case["name"]] = {
-            side: case_figure(case, side) for side, has in case["sides"].items() if "ratio" in has
+            side: case_figure(case, side)
+            for side in sides
+            if "ratio" in case["sides"].get(side, {})
         }
     for race in run["races"]:
         found[race["name"]] = {
@@ -107,9 +104,8 @@ def compare(now: Run, before: Run) -> Comparison:
     changes = []
     for name, peers in ours.items():
         both = [peer for peer in peers if peer in theirs.get(name, {})]
-        peer = peer_of(both)
-        if peer is not None:
-            changes.append(Change(name, theirs[name][peer], peers[peer]))
+        if both:
+            changes.append(Change(name, theirs[name][both[0]], peers[both[0]]))
     compared = {change.name for change in changes}
     machines = [
         f"{what}: {before['machine'].get(what, 'not told')}, now {value}"

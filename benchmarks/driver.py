@@ -22,7 +22,7 @@ from .races.processes import cores, environment, on_core
 from .sides import Figures, WrongOutcome
 
 OURS = "trioctx"
-PEER = "trio"  # what a goal compares with
+PEER = "trio"  # what a goal compares with, unless a case says otherwise
 LIMIT = 120.0  # seconds for one answer: a sample that takes longer is stuck
 
 
@@ -58,7 +58,6 @@ class Worker:
         self._process = self._started()
 
     def _started(self) -> subprocess.Popen[str]:
-        self._deadlines = 0
         self._errors.seek(0)
         self._errors.truncate()
         with on_core(self._core):
@@ -96,6 +95,7 @@ class Worker:
 
     def _end(self) -> str:
         """How the process ended, and the last that it said."""
+        self._deadlines = 0  # went with it
         self._process.kill()
         status = self._process.wait()
         how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"exited {status}"

@@ -49,6 +49,8 @@ class StoredCase(TypedDict):
     args: dict[str, int | float | str | bool]
     metric: str
     goal: float | None
+    rival: str
+    """The side, or side and work, that the goal compares with."""
     deadlines: int
     sides: dict[str, Side]
     absent: dict[str, str]
@@ -109,6 +111,7 @@ def stored_case(result: Result) -> StoredCase:
         "args": dict(case.args),
         "metric": case.metric,
         "goal": case.goal,
+        "rival": case.rival,
         "deadlines": case.deadlines,
         "sides": sides,
         "absent": dict(result.absent),

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from statistics import median
 
 from .driver import OURS, PEER
+from .figures import ratios
 from .stored import Ratio, StoredCase, figures
 from .units import amount, spread, units
 
@@ -59,36 +60,48 @@ def interval(pair: Sequence[float]) -> str:
     return f"{low:.2f} to {high:.2f}"
 
 
-def missed(case: StoredCase) -> bool:
-    ratio = compared(case)
-    return ratio is not None and case["goal"] is not None and ratio["median"] > case["goal"]
+def compared(case: StoredCase, side: str) -> Ratio | None:
+    """trioctx beside this one."""
+    found = case["sides"].get(side)
+    return None if found is None else found.get("ratio")
 
 
-def compared(case: StoredCase) -> Ratio | None:
-    """trioctx beside what its goal compares it with."""
-    peer = case["sides"].get(PEER)
-    return None if peer is None else peer.get("ratio")
+def floor(case: StoredCase) -> float | None:
+    """The unavoidable calls alone, over what the goal compares with."""
+    rounds = {
+        name: side["metrics"][case["metric"]]["rounds"] for name, side in case["sides"].items()
+    }
+    if "floor" not in rounds or case["rival"] not in rounds:
+        return None
+    return median(ratios(rounds["floor"], rounds[case["rival"]]))
 
 
 def goal(case: StoredCase) -> str:
+    """The goal, and whether it was met; beside what and how far, where that is not Trio's way."""
     if case["goal"] is None:
         return ""
-    if compared(case) is None:
-        return f"≤ {case['goal']:g}, not compared"
-    return f"≤ {case['goal']:g}" + (f" {MISSED}" if missed(case) else "")
+    text = f"≤ {case['goal']:g}"
+    ratio = compared(case, case["rival"])
+    if ratio is None:
+        return f"{text}, not compared"
+    if case["rival"] != PEER:
+        text += f" beside {case['rival']}: {ratio['median']:.2f}"
+    return text + f" {MISSED}" * (ratio["median"] > case["goal"])
 
 
 def beside(case: StoredCase) -> list[str]:
-    """Ratio, interval, goal."""
-    ratio = compared(case)
-    if ratio is None:
-        return [NONE, NONE, goal(case)]
-    return [f"{ratio['median']:.2f}", interval(ratio["interval"]), goal(case)]
+    """Ratio, interval, goal, floor."""
+    ratio, lowest = compared(case, PEER), floor(case)
+    found = [NONE, NONE]
+    if ratio is not None:
+        found = [f"{ratio['median']:.2f}", interval(ratio["interval"])]
+    return [*found, goal(case), "" if lowest is None else f"{lowest:.2f}"]
 
 
 def comparison(title: str, cases: Sequence[StoredCase]) -> Table:
     """A row for each case, with the median of each side."""
-    others = [s for s in ordered(s for c in cases for s in c["sides"]) if s not in (OURS, PEER)]
+    shown = {OURS, PEER, "floor", *(case["rival"] for case in cases)}
+    others = [s for s in ordered(s for c in cases for s in c["sides"]) if s not in shown]
     rows = []
     for case in cases:
         known = {side: median(metric["rounds"]) for side, _, metric in figures(case)}
@@ -99,7 +112,7 @@ def comparison(title: str, cases: Sequence[StoredCase]) -> Table:
         rows.append(
             [case["name"], cell(OURS), cell(PEER), *beside(case), *(cell(side) for side in others)]
         )
-    head = ["", side_name(OURS), side_name(PEER), "ratio", "interval", "goal"]
+    head = ["", side_name(OURS), side_name(PEER), "ratio", "interval", "goal", "floor"]
     return Table(title, [*head, *map(side_name, others)], rows, notes=list(notes(cases)))
 
 
@@ -122,7 +135,7 @@ def spreads(title: str, cases: Sequence[StoredCase]) -> Table:
             last = ["", "", ""]
             if ratio is not None:
                 last = [f"{ratio['median']:.2f}", interval(ratio["interval"]), ""]
-                if side == PEER:
+                if side == case["rival"]:
                     last[2] = goal(case)
             name = case["name"] if side == ordered(case["sides"])[0] else ""
             rows.append([name, side_name(side), *cells, *last])
