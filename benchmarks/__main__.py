@@ -11,7 +11,6 @@ from types import FrameType
 
 from . import against, stored
 from .cases import Case, cases
-from .driver import WorkerEnded
 from .machine import machine
 from .races import Race, races
 from .run import GC, Session, Settings
@@ -186,9 +185,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         out.say("interrupted: nothing is stored")
         return INTERRUPTED
-    except WorkerEnded as exc:
-        out.say(f"FAILED: {exc}")
-        return SLOWER_OR_FAILED
     return told(session, options, before, out)
 
 

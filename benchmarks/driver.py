@@ -17,6 +17,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import IO, Any
 
+from . import golang
 from .cases import Case
 from .races.processes import cores, environment, on_core
 from .sides import Figures, WrongOutcome
@@ -100,8 +101,9 @@ class Worker:
         status = self._process.wait()
         how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"exited {status}"
         self._errors.seek(0)
-        said = self._errors.read().strip().splitlines()
-        return f"{how}: {said[-1]}" if said else how
+        said = [line.strip(" |+-") for line in self._errors]  # a group's errors are in a frame
+        told = [line for line in said if line]
+        return f"{how}: {told[-1]}" if told else how
 
     def arm(self, deadlines: int) -> None:
         if deadlines != self._deadlines:
@@ -118,11 +120,18 @@ class Driver:
 
     def __init__(self, workers: Sequence[Worker], absent: Mapping[str, str]) -> None:
         self.absent = dict(absent)
+        self.broken: list[str] = []
+        """Why workers that should be there are not."""
         self._by_side: dict[str, Worker] = {}
         self._works: dict[str, Sequence[str]] = {}
         self._lacks: dict[str, Mapping[str, str]] = {}
         for worker in workers:
-            for side, has in worker.ask(do="sides").items():
+            try:
+                sides = worker.ask(do="sides")
+            except (WrongOutcome, WorkerEnded) as exc:
+                self.broken.append(str(exc))
+                continue
+            for side, has in sides.items():
                 if "absent" in has:
                     self.absent[side] = has["absent"]
                 else:
@@ -205,7 +214,12 @@ def worker(name: str, command: Sequence[str], core: int | None) -> Iterator[Work
 def commands() -> tuple[dict[str, list[str]], dict[str, str]]:
     """How to start each worker that this machine can have; why it cannot have the others."""
     loops = ("trio", "asyncio")
-    return {loop: [sys.executable, "-m", "benchmarks.worker", loop] for loop in loops}, {}
+    present = {loop: [sys.executable, "-m", "benchmarks.worker", loop] for loop in loops}
+    try:
+        present["go"] = [str(golang.built(golang.SIDES))]
+    except golang.NoGo as exc:
+        return present, {"go": str(exc)}
+    return present, {}
 
 
 @contextmanager

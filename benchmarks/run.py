@@ -3,7 +3,7 @@
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
@@ -71,21 +71,24 @@ class Session:
     def measure(self, cases: Sequence[Case], races: Sequence[Race]) -> None:
         """All of these. What fails is told and left out, and the others go on."""
         rounds = {"rounds": self._settings.rounds, "warmup": self._settings.warmup}
-        with driver() as ready:
-            samples = {case.name: ready.samples(case, **rounds) for case in cases}
-            samples |= {race.name: samples_of(race, **rounds) for race in races}
+        with ExitStack() as stack:
+            samples = {race.name: samples_of(race, **rounds) for race in races}
+            if cases:
+                ready = stack.enter_context(driver())
+                self.failures += ready.broken
+                samples = {case.name: ready.samples(case, **rounds) for case in cases} | samples
             remaining = Remaining(samples, typical())
-            with self._screen.progress(remaining) as show:
-                for group, members in groupby(cases, key=lambda case: case.group):
-                    with self._shown(group) as found:
-                        for case in members:
-                            remaining.begin(case.name)
-                            show(case.name)
-                            found.append(self._case(case, ready, remaining))
-                for race in races:
-                    remaining.begin(race.name)
-                    show(race.name)
-                    self._race(race, remaining)
+            show = stack.enter_context(self._screen.progress(remaining))
+            for group, members in groupby(cases, key=lambda case: case.group):
+                with self._shown(group) as found:
+                    for case in members:
+                        remaining.begin(case.name)
+                        show(case.name)
+                        found.append(self._case(case, ready, remaining))
+            for race in races:
+                remaining.begin(race.name)
+                show(race.name)
+                self._race(race, remaining)
 
     @contextmanager
     def _shown(self, group: str) -> Iterator[list[StoredCase]]:

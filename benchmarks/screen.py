@@ -15,6 +15,7 @@ from .tables import MISSED, Table
 from .units import minutes
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
     from rich.text import Text
 
 REDRAWN = 2  # times a second: the other core has work to do
@@ -75,9 +76,7 @@ class Rich:
         from rich import box
         from rich.table import Table as Drawn
 
-        drawn = Drawn(
-            title=self._text(table.title, "bold"), title_justify="left", box=box.SIMPLE_HEAD
-        )
+        drawn = Drawn(box=box.SIMPLE_HEAD)
         for index, head in enumerate(table.head):
             left = index < table.left
             drawn.add_column(
@@ -88,6 +87,7 @@ class Rich:
             )
         for row in table.rows:
             drawn.add_row(*(self._text(cell) for cell in row))
+        self._console.print(self._text(table.title, "bold"))  # a narrow table would fold it
         self._console.print(drawn)
         for note in table.notes:
             self._console.print(self._text(f"  {note}", "red" if "FAILED" in note else "dim"))
@@ -103,32 +103,34 @@ class Rich:
 
     @contextmanager
     def progress(self, remaining: Remaining) -> Iterator[Callable[[str], None]]:
-        from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
-        from rich.text import Text
+        from rich.live import Live
+        from rich.progress import BarColumn, Progress, TextColumn
 
-        class Left(ProgressColumn):
-            """Elapsed and remaining time, of the whole run."""
-
-            def render(self, task: Task) -> Text:
-                elapsed, left = remaining.elapsed, remaining.seconds()
-                # The bar is one of time, not of cases: those take from milliseconds to a minute.
-                task.completed, task.total = elapsed, elapsed + left
-                return Text(f"{minutes(elapsed)}, {minutes(left)} left")
-
-        columns = [
+        bar = Progress(
             TextColumn("{task.description}", markup=False),
-            Left(),
+            TextColumn("{task.fields[times]}"),
             BarColumn(bar_width=None),
-        ]
-        with Progress(
-            *columns, console=self._console, refresh_per_second=REDRAWN, transient=True
-        ) as progress:
-            task = progress.add_task("starting", total=None)
+            console=self._console,
+        )
+        task = bar.add_task("starting", total=None, times="")
 
-            def measuring(name: str) -> None:
-                place, number = remaining.place
-                progress.update(task, description=f"[{place}/{number}] {name}")
+        def drawn() -> "RenderableType":
+            """The bar is one of time, not of cases, which take from milliseconds to a minute."""
+            elapsed, left = remaining.elapsed, remaining.seconds()
+            times = f"{minutes(elapsed)}, {minutes(left)} left"
+            bar.update(task, completed=elapsed, total=elapsed + left, times=times)
+            return bar.get_renderable()
 
+        def measuring(name: str) -> None:
+            place, number = remaining.place
+            bar.update(task, description=f"[{place}/{number}] {name}")
+
+        with Live(
+            get_renderable=drawn,
+            console=self._console,
+            refresh_per_second=REDRAWN,
+            transient=True,
+        ):
             yield measuring
 
 
