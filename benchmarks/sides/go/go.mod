@@ -1,0 +1,3 @@
+module benchmarks/sides
+
+go 1.21
