@@ -4,9 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from .driver import OURS, PEER
@@ -74,6 +76,7 @@ def latency(
                 linestyle=style.line,
                 linewidth=style.width,
                 markersize=5,
+                markerfacecolor=style.inside,
                 label=side_name(side),
                 zorder=3 if side == OURS else 2,
             )
@@ -108,6 +111,7 @@ def latenesses(run: Run) -> Figure | None:
                 linestyle=style.line,
                 linewidth=style.width,
                 markersize=5,
+                markerfacecolor=style.inside,
                 label=side_name(side),
                 zorder=3 if side == OURS else 2,
             )
@@ -128,6 +132,10 @@ class Bar:
     high: float
     goal: float | None
     floor: float | None
+
+    @property
+    def missed(self) -> bool:
+        return self.goal is not None and self.ratio > self.goal
 
 
 def bars(cases: Sequence[StoredCase]) -> list[Bar]:
@@ -163,15 +171,13 @@ def ratio_bars(run: Run, group: str, title: str) -> Figure | None:
     figure.suptitle(title)
     axes: Axes = figure.subplots()
     for place, bar in enumerate(found):
-        missed = bar.goal is not None and bar.ratio > bar.goal
-        colour = VERMILLION if missed else BLUE
         axes.barh(
             place,
             bar.ratio - 1,
             left=1,
             height=0.62,
-            color=colour,
-            hatch="////" if missed else "",
+            color=VERMILLION if bar.missed else BLUE,
+            hatch="////" if bar.missed else "",
             edgecolor="white",
             linewidth=0,
         )
@@ -192,11 +198,15 @@ def ratio_bars(run: Run, group: str, title: str) -> Figure | None:
     axes.set_ylim(len(found) - 0.4, -0.6)
     axes.grid(visible=False, axis="y")
     axes.set_xlabel("trioctx / bare Trio (less is better)")
-    keys = [
-        Line2D([], [], color=BLUE, linewidth=7, label="trioctx, with its 95 % interval"),
-        Line2D([], [], color=VERMILLION, linewidth=7, label="the same, goal missed (hatched)"),
-        Line2D([], [], color=DARK, linestyle="", marker="|", markersize=11, label="goal"),
-    ]
+    keys: list[Artist] = [Patch(color=BLUE, label="trioctx, with its 95 % interval")]
+    if any(bar.missed for bar in found):
+        keys.append(
+            Patch(facecolor=VERMILLION, hatch="////", edgecolor="white", label="goal missed")
+        )
+    if any(bar.goal is not None for bar in found):
+        keys.append(
+            Line2D([], [], color=DARK, linestyle="", marker="|", markersize=11, label="goal")
+        )
     if any(bar.floor is not None for bar in found):
         keys.append(
             Line2D(
@@ -214,25 +224,24 @@ def ratio_bars(run: Run, group: str, title: str) -> Figure | None:
 
 
 def ratio_axis(axes: Axes, found: Sequence[Bar]) -> None:
-    """Logarithmic, so that half and twice are as far from 1; with the ratio beside each bar."""
+    """Logarithmic, so that half and twice are as far from 1; with the ratios at the right."""
     axes.set_xscale("log")
     marks = [n / 8 for n in (1, 2, 4, 6, 8, 12, 16, 32, 64, 128, 256, 512)]
     axes.xaxis.set_major_locator(FixedLocator(marks))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    ends = [value for bar in found for value in (bar.low, bar.high, bar.goal or 1)]
+    ends = [v for bar in found for v in (bar.low, bar.high, bar.goal or 1, bar.floor or 1)]
     low, high = min(*ends, 0.75), max(*ends, 1.5)
-    axes.set_xlim(low / (high / low) ** 0.03, high * (high / low) ** 0.12)
+    axes.set_xlim(low / (high / low) ** 0.03, high * (high / low) ** 0.03)
     axes.axvline(1, color=DARK, linewidth=1.2)
     for place, bar in enumerate(found):
-        right = max(bar.high, bar.goal or 0, bar.floor or 0, 1)
         axes.annotate(
             f"{bar.ratio:.2f}",
-            (right, place),
-            xytext=(6, 0),
+            (1, place),
+            xycoords=("axes fraction", "data"),
+            xytext=(4, 0),
             textcoords="offset points",
             verticalalignment="center",
-            fontsize=8,
         )
 
 

@@ -52,15 +52,21 @@ class Look:
     line: str
     hatch: str = ""
     width: float = 1.4
+    filled: bool = True
+
+    @property
+    def inside(self) -> str:
+        """The colour of the marker's inside: an open one shows what is under it."""
+        return self.colour if self.filled else "white"
 
 
 OURS = Look(BLUE, "o", "-", width=2.2)
 LOOKS = {
     "trioctx": OURS,
     "trio": Look(BLACK, "s", "--"),
-    "anyio-trio": Look(GREEN, "^", "-.", "//"),
+    "anyio-trio": Look(GREEN, "^", "-.", "//", filled=False),
     "asyncio": Look(VERMILLION, "v", ":", "\\\\"),
-    "anyio-asyncio": Look(ORANGE, "D", "-.", "xx"),
+    "anyio-asyncio": Look(ORANGE, "D", "-.", "xx", filled=False),
     "go": Look(PURPLE, "P", "--", ".."),
     "uvicorn": Look(SKY, "D", "-", "//"),
     "aiohttp": Look(ORANGE, "^", "-.", "xx"),
