@@ -9,98 +9,104 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from statistics import median
 from typing import Any
 
-from .report import duration
+from . import stored
+from .race_tables import race_table
+from .stored import Run, StoredCase
+from .tables import MISSED, Table, comparison, ordered, side_name, spreads
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE = DOCS / "benchmarks.md"
 
-RACE_HEAD = [
-    "server",
-    "requests/s",
-    "processor for one",
-    "trioctx is",
-    "interval",
-    "goal",
-    "by processor",
-]
-
-Stored = Mapping[str, Any]
-
 PART = re.compile(r"(<!-- figures: (?P<name>[\w ]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    yield f"| {' | '.join(head)} |"
-    yield f"| --- |{' ---: |' * (len(head) - 1)}"
-    for row in rows:
-        yield f"| {' | '.join(row)} |"
+Profile = Mapping[str, Any]
+Part = Callable[[Run, Profile], Iterator[str]]
 
 
-def goal(sign: str, wanted: float | None, ratio: float) -> str:
-    if wanted is None:
-        return ""
-    met = ratio >= wanted if sign == "≥" else ratio <= wanted
-    return f"{sign} {wanted:g}" + ("" if met else ", **missed**")
+def markdown(table: Table) -> Iterator[str]:
+    """The table, and its notes as a list."""
+    yield f"| {' | '.join(table.head)} |"
+    marks = [" --- " if place < table.left else " ---: " for place in range(len(table.head))]
+    yield f"|{'|'.join(marks)}|"
+    for row in table.rows:
+        yield f"| {' | '.join(row)} |".replace(MISSED, "**missed**")
+    yield ""
+    for note in table.notes:
+        yield f"- {note}"
 
 
-def machine(benchmarks: Stored, profile: Stored) -> Iterator[str]:
-    about = ", ".join(f"{name} {value}" for name, value in benchmarks["machine"].items())
-    settings = benchmarks["settings"]
-    yield f"Measured on: {about}. {settings['rounds']} rounds after {settings['warmup']}."
+def of_group(run: Run, group: str) -> list[StoredCase]:
+    return [case for case in run["cases"] if case["group"] == group]
 
 
-def costs(benchmarks: Stored, profile: Stored) -> Iterator[str]:
-    rows = []
-    for result in benchmarks["results"]:
-        ours, peer = (duration(median(result["seconds"][side])) for side in ("trioctx", "peer"))
-        low, high = result["interval"]
-        rows.append(
-            [
-                f"{result['trioctx']} / {result['peer']}",
-                ours,
-                peer,
-                f"{result['ratio']:.2f}",
-                f"{low:.2f} to {high:.2f}",
-                goal("≤", result["goal"], result["ratio"]),
-            ]
-        )
-    yield from table(["what / beside what", "trioctx", "peer", "ratio", "interval", "goal"], rows)
-
-
-def server_row(server: Stored, *, first: bool) -> list[str]:
-    if not server["samples"]:
-        return [server["label"], f"absent: {server['absent']}", *[""] * 5]
-    processor = duration(server["processor"]) if server["processor"] else ""
-    row = [server["label"], f"{server['rate']:,.0f}", processor]
-    if first:
-        return [*row, *[""] * 4]
-    low, high = server["interval"]
-    by_processor = server["processor_ratio"]
+def of_latency(run: Run, work: str, trigger: str, load: bool) -> list[StoredCase]:
     return [
-        *row,
-        f"× {server['ratio']:.2f}",
-        f"{low:.2f} to {high:.2f}",
-        goal("≥", server["goal"], server["ratio"]),
-        f"× {by_processor:.2f}" if by_processor else "",
+        case
+        for case in of_group(run, "latency")
+        if (case["work"], case["args"]["trigger"], bool(case["args"]["load"]))
+        == (work, trigger, load)
     ]
 
 
-def servers(benchmarks: Stored, profile: Stored) -> Iterator[str]:
-    for race in benchmarks["races"]:
-        yield f"{race['name'].capitalize()}: {race['conditions']}.\n"
-        rows = [server_row(server, first=not i) for i, server in enumerate(race["servers"])]
-        yield from table(RACE_HEAD, rows)
-        limited = [s["label"] for s in race["servers"] if s.get("load_was_the_limit")]
-        if limited:
-            yield f"\nThe load was the limit for {' and '.join(limited)}, which can answer more."
-        yield ""
+def machine(run: Run, profile: Profile) -> Iterator[str]:
+    about = ", ".join(f"{name} {value}" for name, value in run["machine"].items())
+    settings = run["settings"]
+    yield f"Measured on: {about}."
+    yield ""
+    yield f"{settings['rounds']} rounds after {settings['warmup']}; garbage collector: " + (
+        f"{settings['gc']}."
+    )
 
 
-def where(benchmarks: Stored, profile: Stored) -> Iterator[str]:
+def latency(run: Run, profile: Profile, *, work: str, trigger: str, load: bool) -> Iterator[str]:
+    """Medians until the block is left."""
+    yield from markdown(comparison("", of_latency(run, work, trigger, load), "what"))
+
+
+def latencies(run: Run, profile: Profile) -> Iterator[str]:
+    """All figures of all latencies."""
+    table = spreads("", of_group(run, "latency"))
+    yield from markdown(Table(table.title, table.head, table.rows, table.left))
+
+
+def lateness(run: Run, profile: Profile) -> Iterator[str]:
+    yield from markdown(spreads("", of_group(run, "lateness"), "what"))
+
+
+def compared(run: Run, profile: Profile, *, group: str) -> Iterator[str]:
+    yield from markdown(comparison("", of_group(run, group), "what"))
+
+
+def labels(run: Run, profile: Profile, *, groups: Sequence[str]) -> Iterator[str]:
+    """What each side does, once for each work."""
+    cases = {case["work"]: case for case in run["cases"] if case["group"] in groups}
+    sides = ordered(s for c in cases.values() for s in c["sides"] if s != c["rival"] or s == "trio")
+    rows = [
+        [f"`{work}`"]
+        + [cell(case["sides"][s]["label"]) if s in case["sides"] else "" for s in sides]
+        for work, case in cases.items()
+    ]
+    yield from markdown(Table("", ["", *map(side_name, sides)], rows, left=1 + len(sides)))
+
+
+def cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def raced(run: Run, profile: Profile, *, kind: str) -> Iterator[str]:
+    for race in run["races"]:
+        if race["kind"] == kind:
+            table = race_table(race)
+            yield f"**{race['name']}**: {race['what']} ({race['conditions']}).\n"
+            yield from markdown(table)
+            yield ""
+
+
+def where(run: Run, profile: Profile) -> Iterator[str]:
     for race in profile["races"]:
         ours, peer = race["profiles"]
         rows = [
@@ -110,38 +116,65 @@ def where(benchmarks: Stored, profile: Stored) -> Iterator[str]:
         totals = [f"{sum(p['layers'].values()) * 1e6:.1f}" for p in (ours, peer)]
         yield f"{race['name'].capitalize()}, µs of the processor for a request:\n"
         head = ["layer", ours["label"], peer["label"]]
-        yield from table(head, [*rows, ["together", *totals]])
+        yield from markdown(Table("", head, [*rows, ["together", *totals]]))
         yield ""
 
 
-PARTS: dict[str, Callable[[Stored, Stored], Iterator[str]]] = {
+def latency_parts() -> Iterator[tuple[str, Part]]:
+    for work, trigger, load in (
+        ("fanout", "cancel", False),
+        ("fanout", "cancel", True),
+        ("fanout", "deadline", False),
+        ("fanout", "thread", False),
+        ("fanout", "signal", False),
+        ("depth", "cancel", False),
+        ("depth", "deadline", False),
+        ("linked", "cancel", False),
+        ("linked", "cancel", True),
+        ("linked", "deadline", False),
+    ):
+        name = f"latency {work} {trigger}" + " load" * load
+        yield name, partial(latency, work=work, trigger=trigger, load=load)
+
+
+PARTS: dict[str, Part] = {
     "machine": machine,
-    "costs": costs,
-    "servers": servers,
+    **dict(latency_parts()),
+    "latencies": latencies,
+    "labels latency": partial(labels, groups=["latency", "lateness"]),
+    "lateness": lateness,
+    "cost": partial(compared, group="cost"),
+    "labels cost": partial(labels, groups=["cost", "memory"]),
+    "memory": partial(compared, group="memory"),
+    "servers": partial(raced, kind="load"),
+    "disconnects": partial(raced, kind="disconnect"),
+    "connections": partial(raced, kind="idle"),
     "where": where,
 }
 
 
-def filled(page: str, benchmarks: Stored, profile: Stored) -> str:
+def filled(page: str, run: Run, profile: Profile) -> str:
     """The page with the figures of these runs."""
 
     def part(match: re.Match[str]) -> str:
-        text = "\n".join(PARTS[match["name"]](benchmarks, profile)).rstrip("\n")
+        text = "\n".join(PARTS[match["name"]](run, profile)).strip("\n")
         return f"{match[1]}{text}\n{match[3]}"
 
     return PART.sub(part, page)
 
 
-def stored(name: str) -> Stored:
-    figures: Stored = json.loads((DOCS / name).read_text(encoding="utf-8"))
-    return figures
+def stored_run() -> Run:
+    return stored.read(DOCS / "benchmarks.json")
+
+
+def stored_profile() -> Profile:
+    profile: Profile = json.loads((DOCS / "profile.json").read_text(encoding="utf-8"))
+    return profile
 
 
 def main() -> int:
     page = PAGE.read_text(encoding="utf-8")
-    PAGE.write_text(
-        filled(page, stored("benchmarks.json"), stored("profile.json")), encoding="utf-8"
-    )
+    PAGE.write_text(filled(page, stored_run(), stored_profile()), encoding="utf-8")
     return 0
 
 

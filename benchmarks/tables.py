@@ -3,16 +3,23 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from statistics import median
+from typing import Literal
 
 from .driver import OURS, PEER
 from .figures import ratios
 from .stored import Ratio, StoredCase, figures
 from .units import amount, spread, units
 
+Called = Literal["name", "what"]
+"""How a case is called in a table."""
+
+FLOOR = "floor"
+"""The side that does only what a case cannot do without: Trio's calls alone."""
+
 SIDES = {
     OURS: "trioctx",
     PEER: "Trio",
-    "floor": "floor",
+    FLOOR: "floor",
     "anyio-trio": "AnyIO on Trio",
     "asyncio": "asyncio",
     "anyio-asyncio": "AnyIO on asyncio",
@@ -71,9 +78,9 @@ def floor(case: StoredCase) -> float | None:
     rounds = {
         name: side["metrics"][case["metric"]]["rounds"] for name, side in case["sides"].items()
     }
-    if "floor" not in rounds or case["rival"] not in rounds:
+    if FLOOR not in rounds or case["rival"] not in rounds:
         return None
-    return median(ratios(rounds["floor"], rounds[case["rival"]]))
+    return median(ratios(rounds[FLOOR], rounds[case["rival"]]))
 
 
 def goal(case: StoredCase) -> str:
@@ -90,33 +97,34 @@ def goal(case: StoredCase) -> str:
 
 
 def beside(case: StoredCase) -> list[str]:
-    """Ratio, interval, goal, floor."""
-    ratio, lowest = compared(case, PEER), floor(case)
-    found = [NONE, NONE]
-    if ratio is not None:
-        found = [f"{ratio['median']:.2f}", interval(ratio["interval"])]
-    return [*found, goal(case), "" if lowest is None else f"{lowest:.2f}"]
+    """Ratio, interval, goal."""
+    ratio = compared(case, PEER)
+    if ratio is None:
+        return [NONE, NONE, goal(case)]
+    return [f"{ratio['median']:.2f}", interval(ratio["interval"]), goal(case)]
 
 
-def comparison(title: str, cases: Sequence[StoredCase]) -> Table:
+def comparison(title: str, cases: Sequence[StoredCase], called: Called = "name") -> Table:
     """A row for each case, with the median of each side."""
-    shown = {OURS, PEER, "floor", *(case["rival"] for case in cases)}
-    others = [s for s in ordered(s for c in cases for s in c["sides"]) if s not in shown]
+    floors = [floor(case) for case in cases]
+    hidden = {OURS, PEER, FLOOR, *(case["rival"] for case in cases)}
+    others = [s for s in ordered(s for c in cases for s in c["sides"]) if s not in hidden]
     rows = []
-    for case in cases:
-        known = {side: median(metric["rounds"]) for side, _, metric in figures(case)}
-
-        def cell(side: str, case: StoredCase = case, known: dict[str, float] = known) -> str:
-            return amount(known[side], units(case["group"])) if side in known else NONE
-
-        rows.append(
-            [case["name"], cell(OURS), cell(PEER), *beside(case), *(cell(side) for side in others)]
-        )
-    head = ["", side_name(OURS), side_name(PEER), "ratio", "interval", "goal", "floor"]
+    for case, lowest in zip(cases, floors, strict=True):
+        known = {
+            side: amount(median(metric["rounds"]), units(case["group"]))
+            for side, _, metric in figures(case)
+        }
+        row = [case[called], known.get(OURS, NONE), known.get(PEER, NONE), *beside(case)]
+        if any(floors):
+            row.append("" if lowest is None else f"{lowest:.2f}")
+        rows.append(row + [known.get(side, NONE) for side in others])
+    head = ["", side_name(OURS), side_name(PEER), "ratio", "interval", "goal"]
+    head += [side_name(FLOOR)] * any(floors)
     return Table(title, [*head, *map(side_name, others)], rows, notes=list(notes(cases)))
 
 
-def spreads(title: str, cases: Sequence[StoredCase]) -> Table:
+def spreads(title: str, cases: Sequence[StoredCase], called: Called = "name") -> Table:
     """A row for each side of each case: p50 / p99 / max of each metric."""
     metrics = list(
         dict.fromkeys(m for c in cases for side in c["sides"].values() for m in side["metrics"])
@@ -137,7 +145,7 @@ def spreads(title: str, cases: Sequence[StoredCase]) -> Table:
                 last = [f"{ratio['median']:.2f}", interval(ratio["interval"]), ""]
                 if side == case["rival"]:
                     last[2] = goal(case)
-            name = case["name"] if side == ordered(case["sides"])[0] else ""
+            name = case[called] if side == ordered(case["sides"])[0] else ""
             rows.append([name, side_name(side), *cells, *last])
     head = ["", "", *(f"{m}: p50 / p99 / max" for m in metrics), "trioctx is ×", "interval", "goal"]
     return Table(title, head, rows, left=2, notes=list(notes(cases)))
