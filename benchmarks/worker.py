@@ -21,10 +21,15 @@ from contextlib import ExitStack
 from importlib import import_module
 from typing import Any
 
-from .sides import Work
+from .sides import Absent, Work
 
 LOOPS = {
-    "trio": {"trioctx": "ours", "trio": "bare_trio", "anyio-trio": "on_anyio"},
+    "trio": {
+        "trioctx": "ours",
+        "trio": "bare_trio",
+        "anyio-trio": "on_anyio",
+        "floor": "floor",
+    },
     "asyncio": {"asyncio": "bare_asyncio", "anyio-asyncio": "on_anyio"},
 }
 """For each loop its sides, each with its module."""
@@ -46,31 +51,34 @@ async def sampled(work: Work, args: Request) -> dict[str, list[float]]:
 
 
 class Sides:
-    """The sides of one loop, imported."""
+    """The sides of one loop: what each has, or which package it would need."""
 
     def __init__(self, loop: str) -> None:
-        self.modules = {
-            side: import_module(f"benchmarks.sides.{module}")
-            for side, module in LOOPS[loop].items()
-        }
-        self.works: dict[str, dict[str, Work]] = {
-            side: module.works() for side, module in self.modules.items()
-        }
+        self.works: dict[str, dict[str, Work]] = {}
+        self.told: dict[str, dict[str, Any]] = {}
+        for side, name in LOOPS[loop].items():
+            try:
+                module = import_module(f"benchmarks.sides.{name}")
+            except ModuleNotFoundError as exc:
+                self.told[side] = {"absent": f"{exc.name} is not installed"}
+            else:
+                works = self.works[side] = module.works()
+                self.told[side] = {"works": list(works), "lacks": module.LACKS}
 
     async def answer(self, request: Request, arm: Ambient) -> dict[str, Any]:
         match request["do"]:
             case "sides":
-                return {
-                    side: {"works": list(self.works[side]), "lacks": module.LACKS}
-                    for side, module in self.modules.items()
-                }
+                return self.told
             case "deadlines":
                 await arm(request["number"])
                 gc.freeze()  # or each collection would look at all of them
                 return {}
             case "check":
                 work = self.works[request["side"]][request["work"]]
-                await work.check(**request["args"])
+                try:
+                    await work.check(**request["args"])
+                except Absent as exc:
+                    return {"absent": str(exc)}
                 return {"label": work.label}
             case "sample":
                 work = self.works[request["side"]][request["work"]]

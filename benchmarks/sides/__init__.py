@@ -34,7 +34,7 @@ class Work:
 
     label: str
     sample: Callable[..., Awaitable[Figures]]
-    check: Callable[..., Awaitable[None]]
+    check: Callable[..., Awaitable[object]]
 
 
 def expect(what: str, actual: object, wanted: object) -> None:

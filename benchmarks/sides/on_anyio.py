@@ -1,5 +1,0 @@
-LACKS = {"with_timeout": "x", "fanout": "y"}
-
-
-def works():
-    return {}
