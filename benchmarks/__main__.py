@@ -4,6 +4,7 @@ import argparse
 import signal
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from importlib.util import find_spec
 from pathlib import Path
@@ -152,9 +153,18 @@ def told(
     return SLOWER_OR_FAILED if slower or found.failures else 0
 
 
-def terminated(signum: int, frame: FrameType | None) -> None:
-    """As if it had ended by itself: what was started is stopped on the way out."""
-    sys.exit(TERMINATED)
+@contextmanager
+def stopping_at_sigterm() -> Iterator[None]:
+    """What was started is stopped on the way out, as it is for Ctrl-C."""
+
+    def terminated(signum: int, frame: FrameType | None) -> None:
+        sys.exit(TERMINATED)
+
+    before = signal.signal(signal.SIGTERM, terminated)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -174,14 +184,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         usage.error(f"--json {options.json}: there is no such folder")
     if options.plots is not None and find_spec("matplotlib") is None:
         usage.error("--plots needs matplotlib: pip install 'trioctx[bench]'")
-    signal.signal(signal.SIGTERM, terminated)
     about, out = machine(), screen()
     how = settings(options)
     out.say(", ".join(f"{name} {value}" for name, value in about.items()))
     out.say(f"rounds {how.rounds} after {how.warmup}, A B C, A B C ...; gc: {GC}")
     session = Session(how, out, about)
     try:
-        session.measure(chosen_cases, chosen_races)
+        with stopping_at_sigterm():
+            session.measure(chosen_cases, chosen_races)
     except KeyboardInterrupt:
         out.say("interrupted: nothing is stored")
         return INTERRUPTED

@@ -101,7 +101,7 @@ class Worker:
         status = self._process.wait()
         how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"exited {status}"
         self._errors.seek(0)
-        said = [line.strip(" |+-") for line in self._errors]  # a group's errors are in a frame
+        said = [line.strip(" |+-\n") for line in self._errors]  # a group's errors are in a frame
         told = [line for line in said if line]
         return f"{how}: {told[-1]}" if told else how
 
