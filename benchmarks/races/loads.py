@@ -4,6 +4,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -11,7 +12,7 @@ from ..processor_time import processor_time
 from ..sides import WrongOutcome
 from .contestants import Race
 from .outcomes import Sample
-from .processes import LIMIT, Server, load_command, on_core, started
+from .processes import LIMIT, Server, on_core, started
 
 Load = Callable[[Race, Server, float], Sample]
 """Loads this server for so many seconds."""
@@ -23,7 +24,7 @@ UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
 @contextmanager
 def own_load(core: int | None) -> Iterator[Load]:
     """The load of `benchmarks.peers.load`, in a process that lives as long as the block."""
-    with started(load_command(), core) as program:
+    with started([sys.executable, "-m", "benchmarks.peers.load"], core) as program:
 
         def load(race: Race, server: Server, seconds: float) -> Sample:
             request = {

@@ -6,7 +6,6 @@ Where the system has two cores, the servers share one and the load has the other
 import os
 import select
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -152,7 +151,3 @@ def serving(
     """The process of this server."""
     with serving_all([contestant], core, profile_into=profile_into) as [server]:
         yield server
-
-
-def load_command() -> list[str]:
-    return [sys.executable, "-m", "benchmarks.peers.load"]

@@ -23,9 +23,9 @@ def conditions(outcome: Outcome) -> str:
         return "one client at a time, with nothing else to do for the server"
     if race.kind == "idle":
         return f"{race.connections} more connections than {FIRST}, fresh processes in each round"
-    number = f"{race.connections} connection{'s' * (race.connections > 1)}"
+    load = "wrk" if outcome.load == "wrk" else "benchmarks/peers/load.py"
     apart = "on a core each" if cores() else "not kept apart"
-    return f"{number}, load by {outcome.load}, server and load {apart}"
+    return f"load by {load}, server and load {apart}"
 
 
 def race_as_json(outcome: Outcome) -> dict[str, Any]:

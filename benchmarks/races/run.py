@@ -19,7 +19,7 @@ SECONDS = 0.2
 """How long a server is loaded in a sample."""
 DISCONNECTS = 20
 """Of either kind in a sample."""
-IDLE_ROUNDS = 5
+IDLE_ROUNDS = 3
 """At most: each takes the start of all servers, and the figures hardly differ."""
 
 Step = Callable[[], None]
