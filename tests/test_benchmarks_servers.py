@@ -29,7 +29,13 @@ from benchmarks.races.processes import Program, Server, serving
 from benchmarks.races.report import FIGURES
 from benchmarks.sides import WrongOutcome
 
-EVERYWHERE = {"trioctx", "Trio + httptools, bare", "Trio, bare", "asyncio streams"}
+EVERYWHERE = {
+    "trioctx",
+    "Trio + httptools, bare",
+    "Trio, bare",
+    "Trio, a task that reads",
+    "asyncio streams",
+}
 """What every environment of the tests has; the others need what may not be installed."""
 
 

@@ -3,6 +3,7 @@
 No context, no deadline, no notice of a disconnect, no bounds, no drain, no pipelining.
 """
 
+from collections.abc import Awaitable, Callable
 from email.utils import formatdate
 from functools import lru_cache, partial
 from time import time
@@ -53,12 +54,12 @@ async def answer_all(stream: trio.SocketStream) -> None:
                 break
 
 
-async def main() -> None:
+async def main(handler: Callable[[trio.SocketStream], Awaitable[object]]) -> None:
     async with trio.open_nursery() as nursery:
         start = partial(trio.serve_tcp, host="127.0.0.1")
-        listeners = await nursery.start(start, serve, 0)
+        listeners = await nursery.start(start, handler, 0)
         print(listeners[0].socket.getsockname()[1], flush=True)
 
 
 if __name__ == "__main__":
-    trio.run(main)
+    trio.run(main, serve)

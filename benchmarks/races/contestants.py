@@ -90,11 +90,7 @@ ECHO = (
 
 SLEEP = (
     Contestant("trioctx", "trioctx_sleep", ("httptools",)),
-    Contestant(
-        "Trio + httptools, bare",
-        "",
-        lacks="notices nothing: nobody looks at the connection while a handler works",
-    ),
+    Contestant("Trio, a task that reads", "trio_sleep", ("httptools",)),
     Contestant("uvicorn, a task in receive()", "uvicorn_sleep", UVICORN),
     Contestant("aiohttp, handler_cancellation", "aiohttp_sleep", ("aiohttp",)),
     Contestant("Go, net/http", "sleep", is_go=True),
