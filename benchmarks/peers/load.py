@@ -66,6 +66,7 @@ def load(port: int, kind: str, connections: int, seconds: float, server: int) ->
     waits: list[float] = []
     waited = waits.append
     asking, unanswered = True, connections
+    took, after = 0.0, None
     worked, served = process_time(), processor_time(server)
     began = perf_counter()
     ends = began + seconds
