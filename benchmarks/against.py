@@ -14,7 +14,10 @@ from .stored import Run, StoredCase
 from .tables import Table, interval
 from .units import amount, units
 
-Verdict = Literal["slower", "faster", "as before"]
+Verdict = Literal["slower", "faster", "as before", "too few rounds"]
+
+ENOUGH = 5
+"""Rounds: of fewer, intervals are so narrow that chance alone often sets them apart."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,7 @@ class Figure:
     ratio: float
     interval: tuple[float, float]
     absolute: str
+    rounds: int
     more_is_better: bool = False
 
 
@@ -36,6 +40,8 @@ class Change:
 
     @property
     def verdict(self) -> Verdict:
+        if min(self.now.rounds, self.before.rounds) < ENOUGH:
+            return "too few rounds"
         if self.now.interval[0] > self.before.interval[1]:
             higher = True
         elif self.now.interval[1] < self.before.interval[0]:
@@ -64,7 +70,7 @@ def case_figure(case: StoredCase, peer: str) -> Figure:
     ours, ratio = case["sides"][OURS], case["sides"][peer]["ratio"]
     low, high = ratio["interval"]
     each = amount(ours["metrics"][case["metric"]]["p50"], units(case["group"]))
-    return Figure(peer, ratio["median"], (low, high), each)
+    return Figure(peer, ratio["median"], (low, high), each, case["rounds"])
 
 
 def race_figure(race: dict[str, Any], server: dict[str, Any]) -> Figure:
@@ -76,7 +82,8 @@ def race_figure(race: dict[str, Any], server: dict[str, Any]) -> Figure:
         absolute = f"{own:,.0f}/s"
     else:
         absolute = amount(own, units("memory" if headline == "bytes" else "latency"))
-    return Figure(server["label"], server["ratio"], (low, high), absolute, more_is_better)
+    rounds = len(server["samples"])
+    return Figure(server["label"], server["ratio"], (low, high), absolute, rounds, more_is_better)
 
 
 def figures(run: Run) -> dict[str, dict[str, Figure]]:
@@ -122,7 +129,7 @@ def compare(now: Run, before: Run) -> Comparison:
 
 def table(comparison: Comparison, file: str) -> Table:
     """Slower first, then faster, then the rest."""
-    places = {"slower": 0, "faster": 1, "as before": 2}
+    places = {"slower": 0, "faster": 1, "as before": 2, "too few rounds": 3}
     rows = [
         [
             change.name,

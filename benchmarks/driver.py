@@ -145,11 +145,15 @@ class Driver:
     def samples(self, case: Case, *, rounds: int, warmup: int) -> int:
         """How many samples `measure` will take."""
         entrants = len(self.sides(case)) + (case.against is not None)
-        return entrants * (warmup + self.rounds(case, rounds))
+        warmup, rounds = self.rounds(case, warmup, rounds)
+        return entrants * (warmup + rounds)
 
     @staticmethod
-    def rounds(case: Case, rounds: int) -> int:
-        return min(rounds, case.rounds or rounds)
+    def rounds(case: Case, warmup: int, rounds: int) -> tuple[int, int]:
+        """How many are taken of this case: what takes long has fewer, and less to warm up."""
+        if case.rounds is None:
+            return warmup, rounds
+        return min(warmup, case.rounds // 2), min(rounds, case.rounds)
 
     def measure(
         self, case: Case, *, rounds: int, warmup: int, step: Callable[[], None] = lambda: None
@@ -159,6 +163,7 @@ class Driver:
         A side that fails is left out from then on, and the others go on.
         """
         began = time.perf_counter()
+        warmup, rounds = self.rounds(case, warmup, rounds)
         absent = {s: lacks[case.work] for s, lacks in self._lacks.items() if case.work in lacks}
         labels: dict[str, str] = {}
         found: dict[str, list[Figures]] = {}
@@ -185,7 +190,7 @@ class Driver:
                 absent[side] = answer["absent"]
             elif answer:
                 labels[side], found[side] = answer["label"], []
-        for _ in range(warmup + self.rounds(case, rounds)):
+        for _ in range(warmup + rounds):
             for side in list(found):
                 if answer := asked(side, "sample"):
                     found[side].append(answer["figures"])

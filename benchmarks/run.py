@@ -42,15 +42,10 @@ def typical() -> dict[str, float]:
         run = stored.read(TYPICAL)
     except stored.NotARun:
         return {}
-    warmup = run["settings"]["warmup"]
     found = {}
-    for case in run["cases"]:
-        samples = len(case["sides"]) * (case["rounds"] + warmup)
-        if samples:
-            found[case["name"]] = case["seconds"] / samples
-    for race in run["races"]:
-        if race["steps"]:
-            found[race["name"]] = race["seconds"] / race["steps"]
+    for thing in [*run["cases"], *run["races"]]:
+        if thing["steps"]:
+            found[thing["name"]] = thing["seconds"] / thing["steps"]
     return found
 
 
@@ -109,9 +104,9 @@ class Session:
         result = ready.measure(
             case, rounds=settings.rounds, warmup=settings.warmup, step=remaining.step
         )
-        remaining.end()
+        steps = remaining.end()
         self.failures += [f"{case.name}, {side}: {why}" for side, why in result.failed.items()]
-        return stored_case(result)
+        return stored_case(result, steps)
 
     def _race(self, race: Race, remaining: Remaining) -> None:
         settings = self._settings

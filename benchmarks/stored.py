@@ -58,6 +58,8 @@ class StoredCase(TypedDict):
     rounds: int
     seconds: float
     """Of the clock, for all of it: a later run tells by it how long it will take."""
+    steps: int
+    """How many samples were taken, with those thrown away."""
 
 
 class Run(TypedDict):
@@ -85,7 +87,7 @@ def stored_metric(rounds: Sequence[Sequence[float]], *, with_cdf: bool) -> Metri
     return metric
 
 
-def stored_case(result: Result) -> StoredCase:
+def stored_case(result: Result, steps: int) -> StoredCase:
     case = result.case
     sides: dict[str, Side] = {}
     for name, rounds in result.rounds.items():
@@ -118,6 +120,7 @@ def stored_case(result: Result) -> StoredCase:
         "failed": dict(result.failed),
         "rounds": max(map(len, result.rounds.values()), default=0),
         "seconds": result.seconds,
+        "steps": steps,
     }
 
 

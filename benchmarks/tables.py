@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Literal
 
+from .cases import WORKS
 from .driver import OURS, PEER
 from .figures import ratios
 from .stored import Ratio, StoredCase, figures
@@ -63,7 +64,10 @@ def ordered(sides: Iterable[str]) -> list[str]:
 
 
 def interval(pair: Sequence[float]) -> str:
+    """Where all rounds agree, or there is only one, there is none."""
     low, high = pair
+    if low == high:
+        return NONE
     return f"{low:.2f} to {high:.2f}"
 
 
@@ -172,14 +176,13 @@ def notes(cases: Sequence[StoredCase]) -> Iterator[str]:
             yield f"{side_name(side)} FAILED in {case['name']}: {why}"
     most = max((case["rounds"] for case in cases), default=0)
     fewer = [f"{case['name']} {case['rounds']}" for case in cases if case["rounds"] < most]
-    if fewer:
-        yield f"rounds: {most}; fewer, as they take long: {', '.join(fewer)}"
+    yield f"rounds: {most}" + f"; fewer of what takes long: {', '.join(fewer)}" * bool(fewer)
 
 
 def legend(cases: Sequence[StoredCase]) -> Iterator[str]:
-    """What each name stands for, and what each side does for it."""
-    for case in cases:
+    """What each side does, once for each work."""
+    for work, case in {case["work"]: case for case in cases}.items():
         labels = (
             f"{side_name(side)}: {case['sides'][side]['label']}" for side in ordered(case["sides"])
         )
-        yield f"{case['name']}: {case['what']}. {'; '.join(labels)}"
+        yield f"{work}: {WORKS.get(work, case['what'])}. {'; '.join(labels)}"

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 SECONDS = ((1e9, "ns"), (1e6, "µs"), (1e3, "ms"), (1.0, "s"))
 BYTES = ((1.0, "B"), (1 / 1024, "KiB"), (1 / 1024**2, "MiB"))
 
+SMALLEST = 0.1  # a figure below this is told in a smaller unit, though its neighbours are large
+
 Units = Sequence[tuple[float, str]]
 
 
@@ -38,7 +40,9 @@ def duration(seconds: float) -> str:
 
 def spread(values: Sequence[float], units: Units = SECONDS) -> str:
     """Several in one unit, as in "1.20 / 1.31 / 2.05 ms"."""
-    factor, unit = suited(min(values), units)
+    factor, unit = suited(max(values), units)
+    if min(values) * factor < SMALLEST:
+        factor, unit = suited(min(values), units)
     return f"{' / '.join(digits(value * factor) for value in values)} {unit}"
 
 

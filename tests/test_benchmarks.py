@@ -218,7 +218,7 @@ def test_a_worker_that_does_not_start_is_told(tmp_path: Path) -> None:
     with worker("broken", broken, None) as made:
         driver = Driver([made], {})
     assert driver.broken == ["the worker broken exited 1: ValueError: no such loop"]
-    assert driver.entrants(CASE) == {}
+    assert driver.sides(CASE) == []
 
 
 def children(pid: int) -> list[int]:
