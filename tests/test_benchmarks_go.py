@@ -14,6 +14,7 @@ import pytest
 
 from benchmarks import golang
 from benchmarks.cases import METRICS, WORKS, Argument, Case, cases
+from benchmarks.driver import commands
 from benchmarks.golang import NoGo
 
 
@@ -73,6 +74,21 @@ def test_a_build_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(golang, "PATIENCE", 0.2)
     fake_go(tmp_path, "time.sleep(60)", monkeypatch)
     assert golang.absent(golang.SIDES) == "go build took more than 0.2 seconds"
+
+
+def test_the_driver_has_a_worker_or_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Go is absent like a package that is not installed; the other workers are there."""
+
+    def built(source: Path) -> Path:
+        raise NoGo(f"no go for {source.name}")
+
+    with_it = golang.absent(golang.SIDES) is None
+    present, absent = commands()
+    assert ("go" in present) is with_it is (absent == {})
+    monkeypatch.setattr(golang, "built", built)
+    present, absent = commands()
+    assert absent == {"go": "no go for go"}
+    assert list(present) == ["trio", "asyncio"]
 
 
 def test_a_home_that_cannot_be_written_is_not_used(
