@@ -6,11 +6,11 @@ has the other; this process only waits meanwhile.
 """
 
 import json
+import select
 import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -78,15 +78,14 @@ class Worker:
             self._process.communicate()
             self._process = self._started()
         assert self._process.stdin is not None and self._process.stdout is not None
-        stuck = threading.Timer(LIMIT, self._process.kill)
-        stuck.start()
+        line = ""
         try:
             print(json.dumps(request), file=self._process.stdin, flush=True)
-            line = self._process.stdout.readline()
+            # Nothing is left in the buffer of an answer before: there is one line for each request.
+            if select.select([self._process.stdout], [], [], LIMIT)[0]:
+                line = self._process.stdout.readline()
         except BrokenPipeError:
-            line = ""
-        finally:
-            stuck.cancel()
+            pass
         if not line:
             raise WorkerEnded(f"the worker {self.name} {self._end()}")
         answer: dict[str, Any] = json.loads(line)
