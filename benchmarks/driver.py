@@ -24,6 +24,7 @@ from .sides import Figures, WrongOutcome
 
 OURS = "trioctx"
 PEER = "trio"  # what a goal compares with, unless a case says otherwise
+PATIENCE = 5.0  # seconds for a process to end that has closed its output
 LIMIT = 120.0  # seconds for one answer: a sample that takes longer is stuck
 
 
@@ -78,26 +79,31 @@ class Worker:
             self._process.communicate()
             self._process = self._started()
         assert self._process.stdin is not None and self._process.stdout is not None
-        line = ""
+        line, answered = "", True
         try:
             print(json.dumps(request), file=self._process.stdin, flush=True)
             # Nothing is left in the buffer of an answer before: there is one line for each request.
-            if select.select([self._process.stdout], [], [], LIMIT)[0]:
-                line = self._process.stdout.readline()
+            answered = bool(select.select([self._process.stdout], [], [], LIMIT)[0])
+            line = self._process.stdout.readline() if answered else ""
         except BrokenPipeError:
             pass
         if not line:
-            raise WorkerEnded(f"the worker {self.name} {self._end()}")
+            how = self._end() if answered else f"gave no answer in {LIMIT:g} seconds"
+            self._process.kill()
+            self._process.wait()
+            self._deadlines = 0  # went with it
+            raise WorkerEnded(f"the worker {self.name} {how}")
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
             raise WrongOutcome(answer["error"])
         return answer
 
     def _end(self) -> str:
-        """How the process ended, and the last that it said."""
-        self._deadlines = 0  # went with it
-        self._process.kill()
-        status = self._process.wait()
+        """How the process ended by itself, and the last that it said."""
+        try:
+            status = self._process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            return "closed its output"
         how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"exited {status}"
         self._errors.seek(0)
         said = [line.strip(" |+-\n") for line in self._errors]  # a group's errors are in a frame
