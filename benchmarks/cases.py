@@ -169,9 +169,9 @@ def costs_among_deadlines() -> Iterator[Case]:
         )
 
 
-REPEAT = {1: 20, 10: 10, 100: 5}
-"""How often a small latency is measured in one sample."""
-ROUNDS = {10_000: 5, 100_000: 1}
+REPEAT = {1: 8, 10: 4, 100: 2}
+"""How often a small latency is measured in one sample; half as often where each takes its time."""
+ROUNDS: Mapping[int, int] = {10_000: 2, 100_000: 1}
 """The most rounds for what takes seconds on every side."""
 
 
@@ -203,11 +203,15 @@ def latency(
     trigger: str = "cancel",
     *,
     load: int = 0,
+    rounds: Mapping[int, int] = ROUNDS,
     quick: Container[int] = (),
 ) -> Iterator[Case]:
     """A case for each size, for one trigger, idle or under load."""
     for size in sizes:
         what = f"{size:,} {kind.one if size == 1 else kind.many}, {HOW[trigger]}"
+        repeat = REPEAT.get(size, 1)
+        if load or trigger == "deadline":
+            repeat = max(1, repeat // 2)
         suffix = f"_{trigger}" * (trigger != "cancel") + "_load" * bool(load)
         yield Case(
             f"{kind.work}_{size}{suffix}",
@@ -218,10 +222,10 @@ def latency(
                 kind.argument: size,
                 "trigger": trigger,
                 "load": load,
-                "repeat": REPEAT.get(size, 1),
+                "repeat": repeat,
             },
             metric="left",
-            rounds=ROUNDS.get(size),
+            rounds=rounds.get(size),
             quick=size in quick,
         )
 
@@ -233,20 +237,21 @@ LOAD = 50
 
 
 def latencies() -> Iterator[Case]:
-    yield from latency(FANOUT, ALL, quick=SMALL)
+    more = {**ROUNDS, 10_000: 5}
+    yield from latency(FANOUT, ALL, rounds=more, quick=SMALL)
     yield from latency(FANOUT, ALL, "deadline", quick=[100])
     yield from latency(FANOUT, FEW, "thread")
     yield from latency(FANOUT, FEW, "signal")
     yield from latency(FANOUT, ALL[:-1], load=LOAD, quick=[100])
     yield from latency(DEPTH, SMALL, quick=[100])
     yield from latency(DEPTH, SMALL, "deadline")
-    yield from latency(LINKED, ALL, quick=[100])
+    yield from latency(LINKED, ALL, rounds=more, quick=[100])
     yield from latency(LINKED, FEW, "deadline")
     yield from latency(LINKED, ALL[:-1], load=LOAD)
 
 
 def latenesses() -> Iterator[Case]:
-    for number in 1000, 10_000, 100_000:
+    for number, rounds in (10_000, 3), (100_000, 1):
         yield Case(
             f"lateness_{number}",
             "lateness",
@@ -254,9 +259,17 @@ def latenesses() -> Iterator[Case]:
             "lateness",
             {"deadlines": number, "spread": 1.0},
             metric="late",
-            rounds={1000: 1, 10_000: 5, 100_000: 1}[number],
-            quick=number == 1000,
+            rounds=rounds,
         )
+    yield Case(
+        "lateness_1000",
+        "lateness",
+        "1,000 deadlines within a tenth of a second",
+        "lateness",
+        {"deadlines": 1000, "spread": 0.1},
+        metric="late",
+        quick=True,
+    )
 
 
 def memories() -> Iterator[Case]:

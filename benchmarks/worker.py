@@ -138,13 +138,17 @@ async def on_asyncio() -> None:
     import asyncio
 
     handles: list[asyncio.TimerHandle] = []
+
+    def passed() -> None:
+        """Not as long as anybody measures."""
+
     loop = asyncio.get_running_loop()
 
     async def arm(number: int) -> None:
         while handles:
             handles.pop().cancel()
         await asyncio.sleep(0)
-        handles.extend(loop.call_later(FAR + index, print) for index in range(number))
+        handles.extend(loop.call_later(FAR + index, passed) for index in range(number))
 
     await Sides("asyncio").serve(arm)
 

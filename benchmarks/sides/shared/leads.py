@@ -3,7 +3,7 @@
 from collections.abc import Hashable
 
 EACH = 50e-6
-LEAST = 0.005
+LEAST = 0.003
 MARGIN = 1.5
 
 
