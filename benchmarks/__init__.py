@@ -1,6 +1,7 @@
-"""What trioctx costs, as ratios to what one would write without it: ``python -m benchmarks``.
+"""How fast a cancellation arrives, and what trioctx costs: ``python -m benchmarks``.
 
-``measure`` takes interleaved samples of two sides and summarises them; ``cost`` and ``fanout`` hold
-the comparisons; ``suite`` lists them all; ``report`` prints. A new comparison is a function in a
-module of its subject that returns a ``Comparison``, and a line in ``suite``.
+What is measured is listed in ``cases`` (in a loop) and in ``races`` (servers). ``sides`` holds each
+case's work, done with trioctx, bare Trio, AnyIO, asyncio and Go; a ``worker`` runs the sides of one
+event loop, and the ``driver`` asks all workers in turn. ``run`` makes a run of that, ``stored`` its
+figures; ``tables``, ``plots`` and ``page`` show those.
 """
