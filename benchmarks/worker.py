@@ -50,6 +50,13 @@ async def sampled(work: Work, args: Request) -> dict[str, list[float]]:
         gc.enable()
 
 
+def sole(error: BaseException) -> BaseException:
+    """What happened, without the groups of the blocks that it passed."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        (error,) = error.exceptions
+    return error
+
+
 class Sides:
     """The sides of one loop: what each has, or which package it would need."""
 
@@ -75,10 +82,7 @@ class Sides:
                 return {}
             case "check":
                 work = self.works[request["side"]][request["work"]]
-                try:
-                    await work.check(**request["args"])
-                except Absent as exc:
-                    return {"absent": str(exc)}
+                await work.check(**request["args"])
                 return {"label": work.label}
             case "sample":
                 work = self.works[request["side"]][request["work"]]
@@ -92,7 +96,11 @@ class Sides:
             try:
                 answer = await self.answer(json.loads(line), arm)
             except Exception as exc:
-                answer = {"error": f"{type(exc).__name__}: {exc}"}
+                error = sole(exc)
+                if isinstance(error, Absent):
+                    answer = {"absent": str(error)}
+                else:
+                    answer = {"error": f"{type(error).__name__}: {error}"}
             print(json.dumps(answer), flush=True)
 
 

@@ -3,7 +3,7 @@
 import asyncio
 
 from benchmarks.sides import WrongOutcome, expect
-from benchmarks.sides.shared.cost import SECONDS
+from benchmarks.sides.shared.cost import SECONDS, expect_seconds
 
 
 def this_task() -> "asyncio.Task[object]":
@@ -31,7 +31,7 @@ async def timeout() -> None:
     async with asyncio.timeout(SECONDS) as block:
         when = block.when()
         assert when is not None
-        expect("seconds left", round(when - asyncio.get_running_loop().time()), SECONDS)
+        expect_seconds(when - asyncio.get_running_loop().time())
     try:
         async with asyncio.timeout(0):
             await asyncio.get_running_loop().create_future()

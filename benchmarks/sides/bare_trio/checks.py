@@ -5,7 +5,7 @@ import math
 import trio
 
 from benchmarks.sides import WrongOutcome, expect
-from benchmarks.sides.shared.cost import SECONDS
+from benchmarks.sides.shared.cost import SECONDS, expect_seconds
 
 
 async def cancel() -> None:
@@ -21,8 +21,7 @@ async def cancel() -> None:
 
 async def timeout() -> None:
     with trio.fail_after(SECONDS):
-        left = trio.current_effective_deadline() - trio.current_time()
-        expect("seconds left", round(left), SECONDS)
+        expect_seconds(trio.current_effective_deadline() - trio.current_time())
     try:
         with trio.fail_after(0):
             await trio.sleep_forever()
@@ -64,12 +63,13 @@ async def tasks() -> None:
 
     async def child() -> None:
         await trio.lowlevel.checkpoint()
-        seen.append(round(trio.current_effective_deadline() - trio.current_time()))
+        seen.append(trio.current_effective_deadline() - trio.current_time())
 
     with trio.fail_after(SECONDS):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(child)
-    expect("the child's seconds left", seen, [SECONDS])
+    (left,) = seen
+    expect_seconds(left)
 
 
 async def start_soon() -> None:

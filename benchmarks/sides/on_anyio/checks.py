@@ -6,7 +6,7 @@ import anyio
 import anyio.lowlevel
 
 from benchmarks.sides import WrongOutcome, expect
-from benchmarks.sides.shared.cost import SECONDS
+from benchmarks.sides.shared.cost import SECONDS, expect_seconds
 
 
 async def cancel() -> None:
@@ -20,13 +20,13 @@ async def cancel() -> None:
     expect("the outer block goes on after the inner one", went_on, False)
 
 
-def seconds_left() -> int:
-    return round(anyio.current_effective_deadline() - anyio.current_time())
+def seconds_left() -> float:
+    return anyio.current_effective_deadline() - anyio.current_time()
 
 
 async def timeout() -> None:
     with anyio.fail_after(SECONDS):
-        expect("seconds left", seconds_left(), SECONDS)
+        expect_seconds(seconds_left())
     try:
         with anyio.fail_after(0):
             await anyio.sleep_forever()
@@ -73,7 +73,8 @@ async def tasks() -> None:
     with anyio.fail_after(SECONDS):
         async with anyio.create_task_group() as group:
             group.start_soon(child)
-    expect("the child's seconds left", seen, [SECONDS])
+    (left,) = seen
+    expect_seconds(left)
 
 
 async def ended() -> None:

@@ -4,7 +4,7 @@ import trio
 
 import trioctx
 from benchmarks.sides import WrongOutcome, expect
-from benchmarks.sides.shared.cost import SECONDS
+from benchmarks.sides.shared.cost import SECONDS, expect_seconds
 from benchmarks.sides.shared.variables import VAR
 
 
@@ -26,9 +26,8 @@ async def cancel() -> None:
 async def timeout() -> None:
     with root() as ctx:
         with trioctx.with_timeout(ctx, SECONDS) as inner:
-            expect("seconds left", round(inner.remaining()), SECONDS)
-            left = trio.current_effective_deadline() - trio.current_time()
-            expect("seconds left, says Trio", round(left), SECONDS)
+            expect_seconds(inner.remaining())
+            expect_seconds(trio.current_effective_deadline() - trio.current_time())
         try:
             with trioctx.with_timeout(ctx, 0):
                 await trio.sleep_forever()
@@ -92,11 +91,12 @@ async def tasks() -> None:
 
     async def child() -> None:
         await trio.lowlevel.checkpoint()
-        seen.append(round(trioctx.current().remaining()))
+        seen.append(trioctx.current().remaining())
 
     async with trioctx.with_timeout(trioctx.background(), SECONDS) as ctx:
         ctx.start_soon(child)
-    expect("the child's seconds left", seen, [SECONDS])
+    (left,) = seen
+    expect_seconds(left)
 
 
 async def start_soon() -> None:

@@ -17,6 +17,10 @@ Around = Callable[[], AbstractContextManager[T]]
 SECONDS = 60
 
 
+def expect_seconds(left: float) -> None:
+    expect("seconds left", f"{left:.0f}", f"{SECONDS:.0f}")
+
+
 async def nothing() -> None:
     """A task that ends at once."""
 

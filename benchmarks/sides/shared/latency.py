@@ -110,16 +110,15 @@ def latency(label: str, loop: Callable[[], Loop], scenario: Scenario, *, many: b
 
     async def once(size: int, trigger: str) -> Watch:
         tasks = size if many else 1
-        kind = size, trigger
         while True:
-            lead = leads.lead(kind, size) if trigger == "deadline" else 0.0
+            lead = leads.lead(size) if trigger == "deadline" else 0.0
             watch = Watch(loop(), size, tasks, trigger, lead)
             how = await scenario(watch)
             if watch.fired:
-                leads.arrived(kind, watch.settled - watch.opened)
+                leads.arrived(size, watch.settled - watch.opened)
                 watch.verify(how)
                 return watch
-            leads.missed(kind, lead)
+            leads.missed()
 
     async def sample(trigger: str, load: int, repeat: int, **sizes: int) -> Figures:
         (size,) = sizes.values()

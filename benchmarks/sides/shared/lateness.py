@@ -59,14 +59,13 @@ def lateness(label: str, loop: Callable[[], Loop], scenario: Scenario) -> Work:
 
     async def once(number: int, spread: float) -> Watch:
         while True:
-            lead = leads.lead(number, number)
-            watch = Watch(loop(), number, spread, lead)
+            watch = Watch(loop(), number, spread, leads.lead(number))
             await scenario(watch)
             if watch.settled is not None:
                 leads.arrived(number, watch.settled - watch.opened)
                 watch.verify()
                 return watch
-            leads.missed(number, lead)
+            leads.missed()
 
     async def sample(deadlines: int, spread: float) -> Figures:
         return {"late": (await once(deadlines, spread)).late}
