@@ -1,10 +1,12 @@
-"""What is measured, done in each way: a module for each side, with a `Work` for each case it knows.
+"""What is measured, done in each way: a package for each side, with a `Work` for each one it knows.
 
-A side's module has two names:
+A side has a module for each group of cases (`cost`, `latency`, `lateness`, `memory`), and `checks`.
+What all sides do alike stands in `shared`: there a work is timed, a side only says how it is done.
+The package itself has two names:
 
 - ``works()``: name of the work (`benchmarks.cases.WORKS`) to `Work`.
 - ``LACKS``: name of the work to the reason why this side has nothing of the kind. What stands in
-  neither is a mistake, which a test finds.
+  neither is a mistake, which a test finds. (`floor` is no peer: it has what stands beside a goal.)
 
 What a side can do, only not with these arguments (1,000 levels, say), its check says with `Absent`.
 """

@@ -4,7 +4,7 @@ Not a peer: none of these is a context. Public Trio API only, and the least code
 """
 
 from collections.abc import Awaitable, Callable
-from contextvars import Token
+from contextvars import Token, copy_context
 from functools import partial
 from time import perf_counter
 
@@ -16,6 +16,7 @@ from .bare_trio import checks
 from .shared import loops, variables
 from .shared.cost import SECONDS, awaits, blocks, cancel_all, checked, each, nothing
 from .shared.loops import AsyncFunction
+from .shared.memory import memory
 from .shared.variables import VAR
 
 LACKS: dict[str, str] = {}
@@ -47,6 +48,23 @@ class Value:
 
     def __exit__(self, *exc: object) -> None:
         VAR.reset(self._token)
+
+
+class Remembering:
+    """A scope, with the values that stood when it was entered, found again through a variable."""
+
+    __slots__ = ("_scope", "_token", "_values")
+    _token: Token[str]
+
+    def __enter__(self) -> None:
+        self._values = copy_context()
+        self._scope = trio.CancelScope()
+        self._scope.__enter__()
+        self._token = VAR.set("set")
+
+    def __exit__(self, *exc: object) -> bool:
+        VAR.reset(self._token)
+        return bool(self._scope.__exit__(None, None, None))
 
 
 class Registered:
@@ -131,5 +149,11 @@ def works() -> dict[str, Work]:
         "tasks_one": awaits("open_nursery, a wrapped task", around, one_task, checks.tasks),
         "start_soon": Work("nursery.start_soon, wrapped", start_soon, checked(checks.start_soon)),
         "cancel_all": cancel_all("a nursery of wrapped tasks", loops.on_trio, cancel_through),
+        "memory_with_cancel": memory(
+            "CancelScope, copy_context(), a token",
+            around,
+            lambda _: Remembering(),
+            checks.cancel,
+        ),
         "current": Work("ContextVar.get(), current_task()", current, checked(variables.check)),
     }
