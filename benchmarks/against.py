@@ -12,7 +12,7 @@ from typing import Any, Literal
 from .driver import OURS
 from .stored import Run, StoredCase
 from .tables import Table, interval
-from .units import amount, units
+from .units import amount, ratio, units
 
 Verdict = Literal["slower", "faster", "as before", "too few rounds"]
 
@@ -67,10 +67,10 @@ class Comparison:
 
 
 def case_figure(case: StoredCase, peer: str) -> Figure:
-    ours, ratio = case["sides"][OURS], case["sides"][peer]["ratio"]
-    low, high = ratio["interval"]
+    ours, over = case["sides"][OURS], case["sides"][peer]["ratio"]
+    low, high = over["interval"]
     each = amount(ours["metrics"][case["metric"]]["p50"], units(case["group"]))
-    return Figure(peer, ratio["median"], (low, high), each, case["rounds"])
+    return Figure(peer, over["median"], (low, high), each, case["rounds"])
 
 
 def race_figure(race: dict[str, Any], server: dict[str, Any]) -> Figure:
@@ -135,8 +135,8 @@ def table(comparison: Comparison, file: str) -> Table:
             change.name,
             change.verdict.upper() if change.verdict == "slower" else change.verdict,
             change.now.peer,
-            f"{change.before.ratio:.2f} ({interval(change.before.interval)})",
-            f"{change.now.ratio:.2f} ({interval(change.now.interval)})",
+            f"{ratio(change.before.ratio)} ({interval(change.before.interval)})",
+            f"{ratio(change.now.ratio)} ({interval(change.now.interval)})",
             change.before.absolute,
             change.now.absolute,
         ]

@@ -26,6 +26,7 @@ from .plot_style import (
 )
 from .stored import Run, StoredCase
 from .tables import compared, floor, ordered, side_name
+from .units import ratio
 
 PANELS = {
     "first": "to the first task's end",
@@ -144,15 +145,15 @@ def bars(cases: Sequence[StoredCase]) -> list[Bar]:
     for case in cases:
         name = case["name"].removeprefix("memory_")
         for rival in dict.fromkeys([PEER, case["rival"]]):
-            ratio = compared(case, rival)
-            if ratio is None:
+            over = compared(case, rival)
+            if over is None:
                 continue
-            low, high = ratio["interval"]
+            low, high = over["interval"]
             is_goals = rival == case["rival"]
             found.append(
                 Bar(
                     name if rival == PEER else f"{name}, beside {rival}",
-                    ratio["median"],
+                    over["median"],
                     low,
                     high,
                     case["goal"] if is_goals else None,
@@ -163,14 +164,51 @@ def bars(cases: Sequence[StoredCase]) -> list[Bar]:
 
 
 def ratio_bars(run: Run, group: str, title: str) -> Figure | None:
-    """trioctx over bare Trio: a bar from 1 with its interval, the goal and the floor."""
+    """trioctx over bare Trio: bars from 1 with their intervals, goals and floors.
+
+    Where several have goals they stand above the rest, on an axis of their own: some of the rest is
+    far away.
+    """
     found = bars([case for case in run["cases"] if case["group"] == group])
+    with_goal = [bar for bar in found if bar.goal is not None]
+    others = [bar for bar in found if bar.goal is None]
+    panels = [panel for panel in (with_goal, others) if panel] if len(with_goal) > 1 else [found]
     if not found:
         return None
-    figure = Figure(figsize=(10, 1.9 + 0.27 * len(found)), layout="constrained")
+    figure = Figure(figsize=(10, 1.5 + 0.27 * len(found) + 0.5 * len(panels)), layout="constrained")
     figure.suptitle(title)
-    axes: Axes = figure.subplots()
-    for place, bar in enumerate(found):
+    sizes = {"height_ratios": [len(panel) + 0.8 for panel in panels]}
+    columns = figure.subplots(len(panels), 1, squeeze=False, gridspec_kw=sizes)
+    for (axes,), panel in zip(columns, panels, strict=True):
+        draw_bars(axes, panel)
+    columns[-1][0].set_xlabel("trioctx / bare Trio (less is better)")
+    keys: list[Artist] = [Patch(color=BLUE, label="trioctx, with its 95 % interval")]
+    if any(bar.missed for bar in found):
+        keys.append(
+            Patch(facecolor=VERMILLION, hatch="////", edgecolor="white", label="goal missed")
+        )
+    if with_goal:
+        keys.append(
+            Line2D([], [], color=DARK, linestyle="", marker="|", markersize=11, label="goal")
+        )
+    if any(bar.floor is not None for bar in found):
+        keys.append(
+            Line2D(
+                [],
+                [],
+                color="white",
+                linestyle="",
+                marker="D",
+                markeredgecolor=DARK,
+                label="floor: Trio's calls alone",
+            )
+        )
+    figure.legend(handles=keys, loc="outside lower center", ncols=len(keys))
+    return figure
+
+
+def draw_bars(axes: Axes, panel: Sequence[Bar]) -> None:
+    for place, bar in enumerate(panel):
         axes.barh(
             place,
             bar.ratio - 1,
@@ -193,56 +231,34 @@ def ratio_bars(run: Run, group: str, title: str) -> Figure | None:
             axes.plot([bar.goal] * 2, [place - 0.42, place + 0.42], color=DARK, linewidth=2.2)
         if bar.floor is not None:
             axes.plot(bar.floor, place, "D", color="white", markeredgecolor=DARK, markersize=5)
-    ratio_axis(axes, found)
-    axes.set_yticks(range(len(found)), labels=[bar.label for bar in found])
-    axes.set_ylim(len(found) - 0.4, -0.6)
-    axes.grid(visible=False, axis="y")
-    axes.set_xlabel("trioctx / bare Trio (less is better)")
-    keys: list[Artist] = [Patch(color=BLUE, label="trioctx, with its 95 % interval")]
-    if any(bar.missed for bar in found):
-        keys.append(
-            Patch(facecolor=VERMILLION, hatch="////", edgecolor="white", label="goal missed")
-        )
-    if any(bar.goal is not None for bar in found):
-        keys.append(
-            Line2D([], [], color=DARK, linestyle="", marker="|", markersize=11, label="goal")
-        )
-    if any(bar.floor is not None for bar in found):
-        keys.append(
-            Line2D(
-                [],
-                [],
-                color="white",
-                linestyle="",
-                marker="D",
-                markeredgecolor=DARK,
-                label="floor: Trio's calls alone",
-            )
-        )
-    figure.legend(handles=keys, loc="outside lower center", ncols=len(keys))
-    return figure
-
-
-def ratio_axis(axes: Axes, found: Sequence[Bar]) -> None:
-    """Logarithmic, so that half and twice are as far from 1; with the ratios at the right."""
-    axes.set_xscale("log")
-    marks = [n / 8 for n in (1, 2, 4, 6, 8, 12, 16, 32, 64, 128, 256, 512)]
-    axes.xaxis.set_major_locator(FixedLocator(marks))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    ends = [v for bar in found for v in (bar.low, bar.high, bar.goal or 1, bar.floor or 1)]
-    low, high = min(*ends, 0.75), max(*ends, 1.5)
-    axes.set_xlim(low / (high / low) ** 0.03, high * (high / low) ** 0.03)
-    axes.axvline(1, color=DARK, linewidth=1.2)
-    for place, bar in enumerate(found):
         axes.annotate(
-            f"{bar.ratio:.2f}",
+            ratio(bar.ratio),
             (1, place),
             xycoords=("axes fraction", "data"),
             xytext=(4, 0),
             textcoords="offset points",
             verticalalignment="center",
         )
+    ratio_axis(axes, panel)
+    axes.set_yticks(range(len(panel)), labels=[bar.label for bar in panel])
+    axes.set_ylim(len(panel) - 0.4, -0.6)
+    axes.grid(visible=False, axis="y")
+
+
+CLOSE = 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 4, 6, 8, 12, 16
+FAR = *(10.0**power for power in range(-6, 0)), 0.3, 1, 3, *(10.0**power for power in range(1, 6))
+
+
+def ratio_axis(axes: Axes, panel: Sequence[Bar]) -> None:
+    """Logarithmic, so that half and twice are as far from 1."""
+    ends = [v for bar in panel for v in (bar.low, bar.high, bar.goal or 1, bar.floor or 1)]
+    low, high = min(*ends, 0.75), max(*ends, 1.5)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(FixedLocator(CLOSE if high / low < 200 else FAR))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.set_xlim(low / (high / low) ** 0.03, high * (high / low) ** 0.03)
+    axes.axvline(1, color=DARK, linewidth=1.2)
 
 
 def servers(run: Run) -> Figure | None:

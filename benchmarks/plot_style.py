@@ -104,7 +104,7 @@ def log_units(axes: Axes, *, axis: str, units: Units = SECONDS) -> None:
     """A logarithmic axis with a labelled line at each power of ten, in the unit that suits it."""
     (axes.set_xscale if axis == "x" else axes.set_yscale)("log")
     ruler = axes.xaxis if axis == "x" else axes.yaxis
-    ruler.set_major_locator(LogLocator(10, numticks=12))
+    ruler.set_major_locator(LogLocator(10, numticks=6 if axis == "x" else 12))
     ruler.set_major_formatter(FuncFormatter(lambda value, _: tick(value, units)))
     ruler.set_minor_formatter(NullFormatter())
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from .tables import MISSED, NONE, Table, interval
-from .units import BYTES, amount, spread
+from .units import BYTES, amount, ratio, spread
 
 Stored = dict[str, Any]
 
@@ -44,10 +44,10 @@ def beside(kind: str, server: Stored) -> list[str]:
     """trioctx's figure over this server's; for what is under load also by processor."""
     found = [NONE, NONE]
     if server["ratio"] is not None:
-        found = [f"× {server['ratio']:.2f}", interval(server["interval"])]
+        found = [f"× {ratio(server['ratio'])}", interval(server["interval"])]
     if kind == "load":
         by_processor = server["processor_ratio"]
-        found += [NONE if by_processor is None else f"× {by_processor:.2f}", goal(server)]
+        found += [NONE if by_processor is None else f"× {ratio(by_processor)}", goal(server)]
     return found
 
 

@@ -9,7 +9,7 @@ from .cases import WORKS
 from .driver import OURS, PEER
 from .figures import ratios
 from .stored import Ratio, StoredCase, figures
-from .units import amount, spread, units
+from .units import amount, ratio, spread, units
 
 Called = Literal["name", "what"]
 """How a case is called in a table."""
@@ -68,7 +68,7 @@ def interval(pair: Sequence[float]) -> str:
     low, high = pair
     if low == high:
         return NONE
-    return f"{low:.2f} to {high:.2f}"
+    return f"{ratio(low)} to {ratio(high)}"
 
 
 def compared(case: StoredCase, side: str) -> Ratio | None:
@@ -92,20 +92,20 @@ def goal(case: StoredCase) -> str:
     if case["goal"] is None:
         return ""
     text = f"≤ {case['goal']:g}"
-    ratio = compared(case, case["rival"])
-    if ratio is None:
+    found = compared(case, case["rival"])
+    if found is None:
         return f"{text}, not compared"
     if case["rival"] != PEER:
-        text += f" beside {case['rival']}: {ratio['median']:.2f}"
-    return text + f" {MISSED}" * (ratio["median"] > case["goal"])
+        text += f" beside {case['rival']}: {ratio(found['median'])}"
+    return text + f" {MISSED}" * (found["median"] > case["goal"])
 
 
 def beside(case: StoredCase) -> list[str]:
     """Ratio, interval, goal."""
-    ratio = compared(case, PEER)
-    if ratio is None:
+    found = compared(case, PEER)
+    if found is None:
         return [NONE, NONE, goal(case)]
-    return [f"{ratio['median']:.2f}", interval(ratio["interval"]), goal(case)]
+    return [ratio(found["median"]), interval(found["interval"]), goal(case)]
 
 
 def comparison(title: str, cases: Sequence[StoredCase], called: Called = "name") -> Table:
@@ -121,7 +121,7 @@ def comparison(title: str, cases: Sequence[StoredCase], called: Called = "name")
         }
         row = [case[called], known.get(OURS, NONE), known.get(PEER, NONE), *beside(case)]
         if any(floors):
-            row.append("" if lowest is None else f"{lowest:.2f}")
+            row.append("" if lowest is None else ratio(lowest))
         rows.append(row + [known.get(side, NONE) for side in others])
     head = ["", side_name(OURS), side_name(PEER), "ratio", "interval", "goal"]
     head += [side_name(FLOOR)] * any(floors)
@@ -143,10 +143,10 @@ def spreads(title: str, cases: Sequence[StoredCase], called: Called = "name") ->
                 else NONE
                 for metric in metrics
             ]
-            ratio = found.get("ratio")
             last = ["", "", ""]
-            if ratio is not None:
-                last = [f"{ratio['median']:.2f}", interval(ratio["interval"]), ""]
+            if "ratio" in found:
+                over = found["ratio"]
+                last = [ratio(over["median"]), interval(over["interval"]), ""]
                 if side == case["rival"]:
                     last[2] = goal(case)
             name = case[called] if side == ordered(case["sides"])[0] else ""

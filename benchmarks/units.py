@@ -29,6 +29,11 @@ def digits(value: float) -> str:
     return f"{value:.{0 if size >= 100 or not size else 1 if size >= 10 else 2}f}"
 
 
+def ratio(value: float) -> str:
+    """Two digits behind the point, or two that matter where that would be nothing."""
+    return f"{value:.2f}" if abs(value) >= 0.1 or not value else f"{value:.2g}"
+
+
 def amount(value: float, units: Units = SECONDS) -> str:
     factor, unit = suited(value, units)
     return f"{digits(value * factor)} {unit}"

@@ -345,9 +345,8 @@ def test_a_picture_shows_what_was_measured() -> None:
     fanout = PICTURES["fanout"](run)
     assert fanout is not None
     assert len(fanout.axes) == 3
-    lines = {
-        line.get_label(): line.get_path().vertices.tolist() for line in fanout.axes[0].get_lines()
-    }
+    drawn: Any = fanout.axes[0].get_lines()
+    lines = {line.get_label(): line.get_xydata().tolist() for line in drawn}
     assert lines == {"trioctx": [[10, 1e-3]], "Trio": [[10, 1e-3]], "Go": [[10, 1e-5]]}
     [bar] = bars([case for case in run["cases"] if case["group"] == "cost"])
     assert (bar.ratio, bar.goal, bar.floor, bar.missed) == (1.5, 1.0, 0.1, True)
