@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from .driver import OURS
-from .stored import Run, StoredCase
-from .tables import Table, interval
+from .stored import Ratio, Run, StoredCase
+from .tables import Table, compared, interval
 from .units import amount, ratio, units
 
 Verdict = Literal["slower", "faster", "as before", "too few rounds"]
@@ -66,8 +66,8 @@ class Comparison:
         return [change for change in self.changes if change.verdict == "slower"]
 
 
-def case_figure(case: StoredCase, peer: str) -> Figure:
-    ours, over = case["sides"][OURS], case["sides"][peer]["ratio"]
+def case_figure(case: StoredCase, peer: str, over: Ratio) -> Figure:
+    ours = case["sides"][OURS]
     low, high = over["interval"]
     each = amount(ours["metrics"][case["metric"]]["p50"], units(case["group"]))
     return Figure(peer, over["median"], (low, high), each, case["rounds"])
@@ -92,9 +92,9 @@ def figures(run: Run) -> dict[str, dict[str, Figure]]:
     for case in run["cases"]:
         sides = dict.fromkeys([case["rival"], *case["sides"]])
         found[case["name"]] = {
-            side: case_figure(case, side)
+            side: case_figure(case, side, over)
             for side in sides
-            if "ratio" in case["sides"].get(side, {})
+            if (over := compared(case, side)) is not None
         }
     for race in run["races"]:
         found[race["name"]] = {

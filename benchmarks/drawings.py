@@ -103,8 +103,9 @@ def latenesses(run: Run) -> Figure | None:
     for axes, case in zip(panels, cases, strict=True):
         for side in (side for side in sides if side in case["sides"]):
             style = look(side)
+            late = case["sides"][side]["metrics"][case["metric"]].get("cdf", [])
             axes.plot(
-                case["sides"][side]["metrics"][case["metric"]]["cdf"],
+                late,
                 parts,
                 color=style.colour,
                 marker=style.marker,

@@ -67,11 +67,10 @@ class Session:
         """All of these. What fails is told and left out, and the others go on."""
         rounds = {"rounds": self._settings.rounds, "warmup": self._settings.warmup}
         with ExitStack() as stack:
-            samples = {race.name: samples_of(race, **rounds) for race in races}
-            if cases:
-                ready = stack.enter_context(driver())
-                self.failures += ready.broken
-                samples = {case.name: ready.samples(case, **rounds) for case in cases} | samples
+            ready = stack.enter_context(driver()) if cases else Driver([], {})
+            self.failures += ready.broken
+            samples = {case.name: ready.samples(case, **rounds) for case in cases}
+            samples |= {race.name: samples_of(race, **rounds) for race in races}
             remaining = Remaining(samples, typical())
             show = stack.enter_context(self._screen.progress(remaining))
             for group, members in groupby(cases, key=lambda case: case.group):
