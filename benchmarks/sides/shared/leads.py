@@ -1,7 +1,7 @@
 """How long before its deadline a sample has to begin, so that all of its tasks sleep by then."""
 
 LEAST = 0.003
-MARGIN = 1.5
+MARGIN = 2.0
 
 
 class Leads:
