@@ -3,7 +3,7 @@
 Not a peer: none of these is a context. Public Trio API only, and the least code around it.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextvars import Token, copy_context
 from functools import partial
 from time import perf_counter
@@ -95,14 +95,11 @@ async def wrapped(fn: AsyncFunction) -> None:
     await fn()
 
 
-def one_task(_: object) -> Callable[[], Awaitable[None]]:
-    async def work() -> None:
-        current_task()
-        async with trio.open_nursery() as nursery:
-            nursery.cancel_scope.deadline = trio.current_time() + SECONDS
-            nursery.start_soon(wrapped, nothing)
-
-    return work
+async def one_task(_: object) -> None:
+    current_task()
+    async with trio.open_nursery() as nursery:
+        nursery.cancel_scope.deadline = trio.current_time() + SECONDS
+        nursery.start_soon(wrapped, nothing)
 
 
 async def start_soon(size: int) -> Figures:

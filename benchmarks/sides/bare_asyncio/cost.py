@@ -1,7 +1,7 @@
 """What the same costs with asyncio alone."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from functools import partial
 from time import perf_counter
@@ -64,12 +64,9 @@ async def merge(size: int) -> Figures:
     return each(began, size)
 
 
-def one_task(_: object) -> Callable[[], Awaitable[None]]:
-    async def work() -> None:
-        async with asyncio.timeout(SECONDS), asyncio.TaskGroup() as group:
-            group.create_task(nothing())
-
-    return work
+async def one_task(_: object) -> None:
+    async with asyncio.timeout(SECONDS), asyncio.TaskGroup() as group:
+        group.create_task(nothing())
 
 
 async def start_soon(size: int) -> Figures:

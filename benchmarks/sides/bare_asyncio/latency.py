@@ -2,7 +2,6 @@
 
 import asyncio
 from contextlib import AsyncExitStack
-from functools import partial
 
 from benchmarks.sides import Work
 from benchmarks.sides.shared import loops
@@ -21,7 +20,7 @@ async def ending(watch: Watch, task: AsyncFunction, tasks: int) -> str:
         async with asyncio.TaskGroup() as group:
             for _ in range(tasks):
                 group.create_task(task())
-            await watch.fire(this.cancel, partial(loop.call_soon_threadsafe, this.cancel))
+            await watch.fire(this.cancel, lambda: loop.call_soon_threadsafe(this.cancel))
 
     async def around() -> None:
         if watch.trigger == "deadline":

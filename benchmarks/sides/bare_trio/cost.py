@@ -1,7 +1,7 @@
 """What the same costs with Trio alone: a cancel scope open around it, as it is around any task."""
 
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from time import perf_counter
@@ -19,6 +19,7 @@ from benchmarks.sides.shared.cost import (
     checked,
     each,
     nothing,
+    within,
 )
 from benchmarks.sides.shared.loops import AsyncFunction
 
@@ -32,47 +33,36 @@ def deadline_block(scope: trio.CancelScope) -> Block:
     return partial(trio.fail_at, trio.current_time() + SECONDS)
 
 
-async def linked(size: int) -> Figures:
+async def linked(around: trio.CancelScope, size: int) -> None:
     """The one who cancels keeps a set of scopes, and loops over it."""
     scopes: set[trio.CancelScope] = set()
-    with around():
-        began = perf_counter()
-        for _ in range(size):
-            with trio.CancelScope() as scope:
-                scopes.add(scope)
-                try:
-                    pass
-                finally:
-                    scopes.discard(scope)
-        figures = each(began, size)
-    return figures
+    for _ in range(size):
+        with trio.CancelScope() as scope:
+            scopes.add(scope)
+            try:
+                pass
+            finally:
+                scopes.discard(scope)
 
 
-async def merge(size: int) -> Figures:
+async def merge(around: trio.CancelScope, size: int) -> None:
     one: set[trio.CancelScope] = set()
     other: set[trio.CancelScope] = set()
-    with around():
-        began = perf_counter()
-        for _ in range(size):
-            with trio.CancelScope() as scope:
-                one.add(scope)
-                other.add(scope)
-                try:
-                    pass
-                finally:
-                    other.discard(scope)
-                    one.discard(scope)
-        figures = each(began, size)
-    return figures
+    for _ in range(size):
+        with trio.CancelScope() as scope:
+            one.add(scope)
+            other.add(scope)
+            try:
+                pass
+            finally:
+                other.discard(scope)
+                one.discard(scope)
 
 
-def one_task(scope: trio.CancelScope) -> Callable[[], Awaitable[None]]:
-    async def work() -> None:
-        with trio.fail_after(SECONDS):
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(nothing)
-
-    return work
+async def one_task(around: trio.CancelScope) -> None:
+    with trio.fail_after(SECONDS):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(nothing)
 
 
 async def start_soon(size: int) -> Figures:
@@ -94,13 +84,10 @@ async def cancel_through(sleeper: AsyncFunction, tasks: int) -> float:
     return perf_counter() - began
 
 
-async def check_ended(size: int) -> Figures:
-    with around():
-        began = perf_counter()
-        for _ in range(size):
-            trio.current_effective_deadline() == -math.inf  # noqa: B015
-        figures = each(began, size)
-    return figures
+async def check_ended(around: trio.CancelScope, size: int) -> None:
+    ask = trio.current_effective_deadline
+    for _ in range(size):
+        ask() == -math.inf  # noqa: B015
 
 
 async def deadline(size: int, depth: int) -> Figures:
@@ -112,8 +99,7 @@ async def deadline(size: int, depth: int) -> Figures:
         began = perf_counter()
         for _ in range(size):
             call()
-        figures = each(began, size)
-    return figures
+        return each(began, size)
 
 
 async def check_deadline(size: int, depth: int) -> None:
@@ -127,7 +113,7 @@ async def check_deadline(size: int, depth: int) -> None:
 
 
 def works() -> dict[str, Work]:
-    linking = Work("CancelScope in a set", linked, checked(checks.elsewhere))
+    linking = within("CancelScope in a set", around, linked, checks.elsewhere)
     return variables.works() | {
         "with_cancel": blocks(
             "with CancelScope", around, lambda _: trio.CancelScope, checks.cancel
@@ -142,7 +128,7 @@ def works() -> dict[str, Work]:
             lambda _: partial(trio.CancelScope, shield=True),
             checks.shield,
         ),
-        "merge": Work("CancelScope in two sets", merge, checked(checks.elsewhere)),
+        "merge": within("CancelScope in two sets", around, merge, checks.elsewhere),
         "linked_new": linking,
         "linked_open": linking,
         "tasks_none": async_blocks(
@@ -151,6 +137,6 @@ def works() -> dict[str, Work]:
         "tasks_one": awaits("fail_after + open_nursery", around, one_task, checks.tasks),
         "start_soon": Work("nursery.start_soon", start_soon, checked(checks.start_soon)),
         "cancel_all": cancel_all("nursery.cancel_scope.cancel()", loops.on_trio, cancel_through),
-        "check": Work("current_effective_deadline()", check_ended, checked(checks.ended)),
+        "check": within("current_effective_deadline()", around, check_ended, checks.ended),
         "deadline": Work("current_effective_deadline()", deadline, check_deadline),
     }

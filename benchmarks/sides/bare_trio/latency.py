@@ -2,7 +2,6 @@
 
 import math
 from contextlib import ExitStack
-from functools import partial
 
 import trio
 
@@ -30,7 +29,7 @@ async def ending(watch: Watch, task: AsyncFunction, tasks: int) -> str:
             for _ in range(tasks):
                 nursery.start_soon(task)
             token = trio.lowlevel.current_trio_token()
-            await watch.fire(scope.cancel, partial(token.run_sync_soon, scope.cancel))
+            await watch.fire(scope.cancel, lambda: token.run_sync_soon(scope.cancel))
 
     if watch.trigger != "deadline":
         await block()

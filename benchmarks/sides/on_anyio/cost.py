@@ -1,7 +1,7 @@
 """What the same costs with AnyIO, a cancel scope open around it."""
 
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from time import perf_counter
@@ -20,6 +20,7 @@ from benchmarks.sides.shared.cost import (
     checked,
     each,
     nothing,
+    within,
 )
 from benchmarks.sides.shared.loops import AsyncFunction
 
@@ -33,50 +34,40 @@ def deadline_block(scope: anyio.CancelScope) -> Block:
     return partial(anyio.CancelScope, deadline=anyio.current_time() + SECONDS)
 
 
-async def linked(size: int) -> Figures:
+async def linked(around: anyio.CancelScope, size: int) -> None:
     """The one who cancels keeps a set of scopes, and loops over it."""
     scopes: set[anyio.CancelScope] = set()
-    with around():
-        began = perf_counter()
-        for _ in range(size):
-            with anyio.CancelScope() as scope:
-                scopes.add(scope)
-                try:
-                    pass
-                finally:
-                    scopes.discard(scope)
-        figures = each(began, size)
-    return figures
+    for _ in range(size):
+        with anyio.CancelScope() as scope:
+            scopes.add(scope)
+            try:
+                pass
+            finally:
+                scopes.discard(scope)
 
 
-async def merge(size: int) -> Figures:
+async def merge(around: anyio.CancelScope, size: int) -> None:
     one: set[anyio.CancelScope] = set()
     other: set[anyio.CancelScope] = set()
-    with around():
-        began = perf_counter()
-        for _ in range(size):
-            with anyio.CancelScope() as scope:
-                one.add(scope)
-                other.add(scope)
-                try:
-                    pass
-                finally:
-                    other.discard(scope)
-                    one.discard(scope)
-        figures = each(began, size)
-    return figures
+    for _ in range(size):
+        with anyio.CancelScope() as scope:
+            one.add(scope)
+            other.add(scope)
+            try:
+                pass
+            finally:
+                other.discard(scope)
+                one.discard(scope)
 
 
-def one_task(scope: anyio.CancelScope) -> Callable[[], Awaitable[None]]:
-    async def work() -> None:
-        with anyio.fail_after(SECONDS):
-            async with anyio.create_task_group() as group:
-                group.start_soon(nothing)
-
-    return work
+async def one_task(around: anyio.CancelScope) -> None:
+    with anyio.fail_after(SECONDS):
+        async with anyio.create_task_group() as group:
+            group.start_soon(nothing)
 
 
 async def start_soon(size: int) -> Figures:
+    began = 0.0
     async with anyio.create_task_group() as group:
         began = perf_counter()
         for _ in range(size):
@@ -85,6 +76,7 @@ async def start_soon(size: int) -> Figures:
 
 
 async def cancel_through(sleeper: AsyncFunction, tasks: int) -> float:
+    began = 0.0
     async with anyio.create_task_group() as group:
         for _ in range(tasks):
             group.start_soon(sleeper)
@@ -95,13 +87,10 @@ async def cancel_through(sleeper: AsyncFunction, tasks: int) -> float:
     return perf_counter() - began
 
 
-async def check_ended(size: int) -> Figures:
-    with around():
-        began = perf_counter()
-        for _ in range(size):
-            anyio.current_effective_deadline() == -math.inf  # noqa: B015
-        figures = each(began, size)
-    return figures
+async def check_ended(around: anyio.CancelScope, size: int) -> None:
+    ask = anyio.current_effective_deadline
+    for _ in range(size):
+        ask() == -math.inf  # noqa: B015
 
 
 async def deadline(size: int, depth: int) -> Figures:
@@ -113,8 +102,7 @@ async def deadline(size: int, depth: int) -> Figures:
         began = perf_counter()
         for _ in range(size):
             call()
-        figures = each(began, size)
-    return figures
+        return each(began, size)
 
 
 async def check_deadline(size: int, depth: int) -> None:
@@ -128,7 +116,7 @@ async def check_deadline(size: int, depth: int) -> None:
 
 
 def works() -> dict[str, Work]:
-    linking = Work("CancelScope in a set", linked, checked(checks.elsewhere))
+    linking = within("CancelScope in a set", around, linked, checks.elsewhere)
     return variables.works() | {
         "with_cancel": blocks(
             "with CancelScope", around, lambda _: anyio.CancelScope, checks.cancel
@@ -145,7 +133,7 @@ def works() -> dict[str, Work]:
             lambda _: partial(anyio.CancelScope, shield=True),
             checks.shield,
         ),
-        "merge": Work("CancelScope in two sets", merge, checked(checks.elsewhere)),
+        "merge": within("CancelScope in two sets", around, merge, checks.elsewhere),
         "linked_new": linking,
         "linked_open": linking,
         "tasks_none": async_blocks(
@@ -154,6 +142,6 @@ def works() -> dict[str, Work]:
         "tasks_one": awaits("fail_after + create_task_group", around, one_task, checks.tasks),
         "start_soon": Work("group.start_soon", start_soon, checked(checks.tasks)),
         "cancel_all": cancel_all("group.cancel_scope.cancel()", loops.on_anyio, cancel_through),
-        "check": Work("current_effective_deadline()", check_ended, checked(checks.ended)),
+        "check": within("current_effective_deadline()", around, check_ended, checks.ended),
         "deadline": Work("current_effective_deadline()", deadline, check_deadline),
     }

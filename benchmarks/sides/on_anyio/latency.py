@@ -3,7 +3,6 @@
 import math
 from contextlib import ExitStack
 from dataclasses import replace
-from functools import partial
 
 import anyio
 import anyio.abc
@@ -37,7 +36,7 @@ async def ending(watch: Watch, task: AsyncFunction, tasks: int) -> str:
                 group.start_soon(task)
             token = anyio.lowlevel.current_token()
             await watch.fire(
-                scope.cancel, partial(anyio.from_thread.run_sync, scope.cancel, token=token)
+                scope.cancel, lambda: anyio.from_thread.run_sync(scope.cancel, token=token)
             )
 
     if watch.trigger != "deadline":

@@ -1,6 +1,6 @@
 """What a context costs: enclosed by an open one, as in a program that uses contexts."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
 from functools import partial
 from time import perf_counter
@@ -19,6 +19,7 @@ from benchmarks.sides.shared.cost import (
     checked,
     each,
     nothing,
+    within,
 )
 from benchmarks.sides.shared.loops import AsyncFunction
 from benchmarks.sides.shared.variables import OTHER, THIRD, VAR
@@ -61,13 +62,8 @@ async def open_elsewhere() -> AsyncIterator[trioctx.Context]:
 
 async def linked_open(size: int) -> Figures:
     async with open_elsewhere() as parent:
-        with root():
-            began = perf_counter()
-            for _ in range(size):
-                with trioctx.with_cancel(parent):
-                    pass
-            figures = each(began, size)
-    return figures
+        block = partial(trioctx.with_cancel, parent)
+        return await blocks("", root, lambda _: block, checks.cancel).sample(size)
 
 
 async def check_linked_open(size: int) -> None:
@@ -75,15 +71,13 @@ async def check_linked_open(size: int) -> None:
         await checks.ends_with(parent, trioctx.with_cancel(parent))
 
 
-def one_task(ctx: trioctx.Context) -> Callable[[], Awaitable[None]]:
-    async def work() -> None:
-        async with trioctx.with_timeout(ctx, SECONDS) as inner:
-            inner.start_soon(nothing)
-
-    return work
+async def one_task(ctx: trioctx.Context) -> None:
+    async with trioctx.with_timeout(ctx, SECONDS) as inner:
+        inner.start_soon(nothing)
 
 
 async def start_soon(size: int) -> Figures:
+    began = 0.0
     async with root() as ctx:
         began = perf_counter()
         for _ in range(size):
@@ -92,6 +86,7 @@ async def start_soon(size: int) -> Figures:
 
 
 async def cancel_through(sleeper: AsyncFunction, tasks: int) -> float:
+    began = 0.0
     async with root() as ctx:
         for _ in range(tasks):
             ctx.start_soon(sleeper)
@@ -102,34 +97,22 @@ async def cancel_through(sleeper: AsyncFunction, tasks: int) -> float:
     return perf_counter() - began
 
 
-async def current(size: int) -> Figures:
-    with root():
-        call = trioctx.current
-        began = perf_counter()
-        for _ in range(size):
-            call()
-        figures = each(began, size)
-    return figures
+async def current(ctx: trioctx.Context, size: int) -> None:
+    call = trioctx.current
+    for _ in range(size):
+        call()
 
 
-async def check_ended(size: int) -> Figures:
-    with root() as ctx:
-        began = perf_counter()
-        for _ in range(size):
-            ctx.check()
-        figures = each(began, size)
-    return figures
+async def check_ended(ctx: trioctx.Context, size: int) -> None:
+    for _ in range(size):
+        ctx.check()
 
 
-async def after_func(size: int) -> Figures:
-    with root() as ctx:
-        began = perf_counter()
-        for _ in range(size):
-            trioctx.after_func(ctx, print).stop()
-        for _ in range(2):  # what waited for the end is gone, too
-            await trio.lowlevel.checkpoint()
-        figures = each(began, size)
-    return figures
+async def after_func(ctx: trioctx.Context, size: int) -> None:
+    for _ in range(size):
+        trioctx.after_func(ctx, print).stop()
+    for _ in range(2):  # what waited for the end is gone, too
+        await trio.lowlevel.checkpoint()
 
 
 async def value(size: int, depth: int) -> Figures:
@@ -141,8 +124,7 @@ async def value(size: int, depth: int) -> Figures:
         began = perf_counter()
         for _ in range(size):
             ctx[VAR]
-        figures = each(began, size)
-    return figures
+        return each(began, size)
 
 
 async def deadline(size: int, depth: int) -> Figures:
@@ -154,8 +136,7 @@ async def deadline(size: int, depth: int) -> Figures:
         began = perf_counter()
         for _ in range(size):
             ctx.deadline  # noqa: B018
-        figures = each(began, size)
-    return figures
+        return each(began, size)
 
 
 def works() -> dict[str, Work]:
@@ -200,9 +181,9 @@ def works() -> dict[str, Work]:
         "tasks_one": awaits("async with with_timeout", root, one_task, checks.tasks),
         "start_soon": Work("ctx.start_soon", start_soon, checked(checks.start_soon)),
         "cancel_all": cancel_all("ctx.cancel()", loops.on_trio, cancel_through),
-        "current": Work("current()", current, checked(checks.current)),
-        "check": Work("ctx.check()", check_ended, checked(checks.ended)),
-        "after_func": Work("after_func, stop", after_func, checked(checks.after_func)),
+        "current": within("current()", root, current, checks.current),
+        "check": within("ctx.check()", root, check_ended, checks.ended),
+        "after_func": within("after_func, stop", root, after_func, checks.after_func),
         "value": Work("ctx[VAR]", value, value),
         "deadline": Work("ctx.deadline", deadline, deadline),
     }

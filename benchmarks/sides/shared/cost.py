@@ -39,6 +39,20 @@ def checked(check: Check) -> Callable[..., Awaitable[None]]:
     return with_arguments
 
 
+def within(
+    label: str, around: Around[T], body: Callable[[T, int], Awaitable[None]], check: Check
+) -> Work:
+    """``body(outer, size)`` does it that often, inside of what ``around`` opens."""
+
+    async def sample(size: int) -> Figures:
+        with around() as outer:
+            began = perf_counter()
+            await body(outer, size)
+            return each(began, size)
+
+    return Work(label, sample, checked(check))
+
+
 def blocks(
     label: str,
     around: Around[T],
@@ -47,16 +61,13 @@ def blocks(
 ) -> Work:
     """Enter and leave the block that ``make(...)()`` makes, by ``with``."""
 
-    async def sample(size: int) -> Figures:
-        with around() as outer:
-            block = make(outer)
-            began = perf_counter()
-            for _ in range(size):
-                with block():
-                    pass
-            return each(began, size)
+    async def body(outer: T, size: int) -> None:
+        block = make(outer)
+        for _ in range(size):
+            with block():
+                pass
 
-    return Work(label, sample, checked(check))
+    return within(label, around, body, check)
 
 
 def async_blocks(
@@ -67,32 +78,25 @@ def async_blocks(
 ) -> Work:
     """Enter and leave the block that ``make(...)()`` makes, by ``async with``."""
 
-    async def sample(size: int) -> Figures:
-        with around() as outer:
-            block = make(outer)
-            began = perf_counter()
-            for _ in range(size):
-                async with block():
-                    pass
-            return each(began, size)
+    async def body(outer: T, size: int) -> None:
+        block = make(outer)
+        for _ in range(size):
+            async with block():
+                pass
 
-    return Work(label, sample, checked(check))
+    return within(label, around, body, check)
 
 
 def awaits(
-    label: str, around: Around[T], make: Callable[[T], Callable[[], Awaitable[None]]], check: Check
+    label: str, around: Around[T], work: Callable[[T], Awaitable[None]], check: Check
 ) -> Work:
-    """Await what ``make(...)`` makes, which is more than one block."""
+    """Await ``work(...)``, which is more than one block."""
 
-    async def sample(size: int) -> Figures:
-        with around() as outer:
-            work = make(outer)
-            began = perf_counter()
-            for _ in range(size):
-                await work()
-            return each(began, size)
+    async def body(outer: T, size: int) -> None:
+        for _ in range(size):
+            await work(outer)
 
-    return Work(label, sample, checked(check))
+    return within(label, around, body, check)
 
 
 def cancel_all(
