@@ -95,6 +95,7 @@ def latenesses(run: Run) -> Figure | None:
     cases = [case for case in run["cases"] if case["group"] == "lateness" and case["sides"]]
     if not cases:
         return None
+    cases.sort(key=lambda case: case["args"]["deadlines"])
     sides = ordered(side for case in cases for side in case["sides"])
     figure = Figure(figsize=(10, 4.3), layout="constrained")
     figure.suptitle("How late deadlines take effect")

@@ -74,6 +74,8 @@ def result(
     args: dict[str, Any] = {}
     if group == "latency":
         args = {"tasks": 10, "trigger": "cancel", "load": 0}
+    elif group == "lateness":
+        args = {"deadlines": 10, "spread": 1.0}
     case = Case(
         name,
         group,
