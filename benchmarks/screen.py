@@ -76,7 +76,7 @@ class Rich:
         from rich import box
         from rich.table import Table as Drawn
 
-        drawn = Drawn(box=box.SIMPLE_HEAD)
+        drawn = Drawn(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
         for index, head in enumerate(table.head):
             left = index < table.left
             drawn.add_column(
