@@ -171,7 +171,7 @@ def costs_among_deadlines() -> Iterator[Case]:
 
 REPEAT = {1: 8, 10: 4, 100: 2}
 """How often a small latency is measured in one sample; half as often where each takes its time."""
-ROUNDS: Mapping[int, int] = {10_000: 2, 100_000: 1}
+ROUNDS: Mapping[int, int] = {10_000: 3, 100_000: 1}
 """The most rounds for what takes seconds on every side."""
 
 
@@ -237,15 +237,14 @@ LOAD = 50
 
 
 def latencies() -> Iterator[Case]:
-    more = {**ROUNDS, 10_000: 5}
-    yield from latency(FANOUT, ALL, rounds=more, quick=SMALL)
+    yield from latency(FANOUT, ALL, rounds={100_000: 3}, quick=SMALL)
     yield from latency(FANOUT, ALL, "deadline", quick=[100])
     yield from latency(FANOUT, FEW, "thread")
     yield from latency(FANOUT, FEW, "signal")
     yield from latency(FANOUT, ALL[:-1], load=LOAD, quick=[100])
     yield from latency(DEPTH, SMALL, quick=[100])
     yield from latency(DEPTH, SMALL, "deadline")
-    yield from latency(LINKED, ALL, rounds=more, quick=[100])
+    yield from latency(LINKED, ALL, rounds={100_000: 1}, quick=[100])
     yield from latency(LINKED, FEW, "deadline")
     yield from latency(LINKED, ALL[:-1], load=LOAD)
 

@@ -155,10 +155,10 @@ class Driver:
 
     @staticmethod
     def rounds(case: Case, warmup: int, rounds: int) -> tuple[int, int]:
-        """How many are taken of this case: what takes long has fewer, and less to warm up."""
+        """How many are taken of this case: what takes long has fewer, and one to warm up."""
         if case.rounds is None:
             return warmup, rounds
-        return min(warmup, case.rounds // 2), min(rounds, case.rounds)
+        return min(warmup, 1), min(rounds, case.rounds)
 
     def measure(
         self, case: Case, *, rounds: int, warmup: int, step: Callable[[], None] = lambda: None
