@@ -235,14 +235,9 @@ def children(pid: int) -> list[int]:
 def test_an_interrupted_run_leaves_no_process(number: signal.Signals, status: int) -> None:
     """It tells what there is, and ends with the status of the signal."""
     command = [sys.executable, "-m", "benchmarks", "--only", "with_*", "--rounds", "100000"]
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:  # a process that ignores it, as one in the background does, hands that on
-        run = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment())
-    finally:
-        signal.signal(signal.SIGINT, before)
-    stuck = threading.Timer(120, run.kill)
-    stuck.start()
-    with run:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment()) as run:
+        stuck = threading.Timer(120, run.kill)
+        stuck.start()
         assert run.stdout is not None
         while "[1/" not in run.stdout.readline():
             assert run.poll() is None
@@ -251,7 +246,7 @@ def test_an_interrupted_run_leaves_no_process(number: signal.Signals, status: in
         run.send_signal(number)
         rest = run.stdout.read()
         assert run.wait(60) == status
-    stuck.cancel()
+        stuck.cancel()
     assert "Traceback" not in rest
     assert ("interrupted: nothing is stored" in rest) is (number == signal.SIGINT)
     for pid in workers:
