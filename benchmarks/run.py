@@ -110,7 +110,6 @@ class Session:
     def _race(self, race: Race, remaining: Remaining) -> None:
         settings = self._settings
         began = time.perf_counter()
-        found: dict[str, Any]
         try:
             outcome = run_race(
                 race,
@@ -121,11 +120,11 @@ class Session:
                 step=remaining.step,
             )
         except (WrongOutcome, OSError, subprocess.SubprocessError) as exc:
+            remaining.end()
             self.failures.append(f"{race.name}: {exc}")
             self._screen.say(f"FAILED: {race.name}: {exc}")
-        else:
-            found = race_as_json(outcome)
-            found |= {"seconds": time.perf_counter() - began, "steps": remaining.end()}
-            self.run["races"].append(found)
-            self._screen.show(race_table(found))
-        remaining.end()
+            return
+        found: dict[str, Any] = race_as_json(outcome)
+        found |= {"seconds": time.perf_counter() - began, "steps": remaining.end()}
+        self.run["races"].append(found)
+        self._screen.show(race_table(found))
